@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* struct mantik for the rooms of core. Outside core it is opaque. */
+#ifndef MK_CORE_H
+#define MK_CORE_H
+
+#include <mantik/mantik.h>
+
+#include "db/db.h"
+
+struct mk_git;
+struct mk_options;
+
+struct mantik {
+	struct mk_db *db;
+	char *data_dir;
+	char *cache_dir;
+	char *config_dir;
+	char *run_dir;
+	char *work_dir;
+	bool read_only;
+	bool no_daemon;
+	char *read_only_why;
+	struct mk_options *options; /* core/base/options.c */
+	struct mk_git *git;	    /* core/connect/git, made on first use under once */
+};
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs: one submission of a spec, from SCHEDULED to its final status, with what it logged.
+ *
+ *            submit                job starts             job ends
+ *   (spec) ----------> SCHEDULED -----------> RUNNING -------------> FINISHED  exit 0
+ *                          |  cancel             |  cancel           FAILED    else, or lost
+ *                          +-------> KILLED <----+                   KILLED    cancelled
+ *
+ * UNKNOWN: the site no longer knows the job and nobody can say how it ended.
+ * A run's row is written by mk_submit() and then by mantikd alone; everybody reads it.
+ */
+#ifndef MANTIK_RUN_H
+#define MANTIK_RUN_H
+
+#include <mantik/mantik.h>
+
+enum mk_status {
+	MK_SCHEDULED,
+	MK_RUNNING,
+	MK_FINISHED,
+	MK_FAILED,
+	MK_KILLED,
+	MK_UNKNOWN,
+};
+
+const char *mk_status_name(enum mk_status status); /* "SCHEDULED" … */
+static inline bool mk_status_final(enum mk_status status)
+{
+	return status >= MK_FINISHED;
+}
+
+/* An immutable snapshot of a run; absent texts are NULL, absent times 0. Freed with mk_run_free. */
+struct mk_run {
+	int64_t id; /* row, never reused: the key everywhere in our programs */
+	char uid[33]; /* 32 hex digits: the key everywhere outside; travels with the job */
+	int64_t project_id;
+	int64_t experiment_id;
+	char *project;
+	char *experiment;
+	char *name;
+	char *dir; /* <name>.<8 or more hex>: the name in runs/, fixed for ever, already escaped */
+	enum mk_status status;
+	char *reason;	  /* one line */
+	char *raw_status; /* the scheduler's own word */
+	char *site;
+	char *job_id;
+	char *queue;
+	char *account;
+	char *nodes;
+	int exit_code; /* -1 none */
+	int signal;    /* 0 none */
+	int64_t submitted; /* ns, realtime */
+	int64_t started;
+	int64_t ended;
+	int64_t changed; /* last change of the row or of anything it logged */
+	int64_t as_of;
+	char *user;
+	char *repository;
+	char *branch;
+	char *commit; /* 40 hex */
+	bool dirty;
+	char *mlproject; /* path in the repository */
+	char *entry_point;
+	char *environment;    /* system | python_env.yaml | conda.yaml | apptainer … one line */
+	char *infrastructure; /* one line: host, cpus, memory */
+	char *rerun_of;	      /* dir of another run */
+	char *workdir;	      /* absolute path on this machine, NULL when none or cleaned */
+	bool cancel_asked;
+	bool deleted;
+	uint64_t generation; /* counts up with every change of the row, its tags or params */
+	size_t spec_len;     /* bytes of spec.yaml */
+	size_t script_len;   /* bytes of job_script */
+};
+
+void mk_run_free(struct mk_run *run);
+
+/* By the row. ENOENT. */
+int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id,
+	       struct mk_run *ret) _must_check_;
+/* By exact directory name in runs/ (or runs/deleted/). ENOENT. *ret_id only: one index probe. */
+int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
+		bool deleted, int64_t *ret_id) _must_check_;
+/* By anything tree.md lets open a run: `<text>.<8 or more hex>`, a full uid, a site's job id.
+ * project_id 0: any project (mantikctl). ENOENT; EEXIST when it fits several, naming two. */
+int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+		   int64_t *ret_id) _must_check_;
+/* The newest run submitted by this user, 0 = none. */
+int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id,
+		  int64_t *ret_id) _must_check_;
+
+/* Light entries for a listing of 100 000, in order of id, beginning after `after`. */
+struct mk_run_entry {
+	int64_t id;
+	const char *dir; /* valid during emit */
+	int64_t changed;
+	enum mk_status status;
+};
+struct mk_run_query {
+	int64_t project_id;    /* 0: all projects */
+	int64_t experiment_id; /* 0: all of the project */
+	bool deleted;	       /* those in deleted/ instead */
+	bool live;	       /* only those that have not ended */
+	int64_t after;
+	int limit; /* 0: all */
+};
+typedef int mk_run_emit(void *arg, const struct mk_run_entry *entry);
+int mk_run_list(struct mk_call *call, struct mantik *m, const struct mk_run_query *query,
+		mk_run_emit *emit, void *arg) _must_check_;
+
+/* Long texts that are fixed at submission. */
+enum mk_run_text { MK_RUN_SPEC, MK_RUN_SCRIPT };
+int mk_run_text(struct mk_call *call, struct mantik *m, int64_t id, enum mk_run_text which,
+		struct mk_buf *ret) _must_check_;
+/* info.yaml and info.json of a snapshot. */
+int mk_run_info(const struct mk_run *run, bool json, struct mk_buf *ret) _must_check_;
+
+/* --- what a run logged ------------------------------------------------------------------- */
+
+enum mk_value_kind { MK_PARAM, MK_TAG };
+/* All, sorted by key. */
+int mk_run_values(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
+		  struct mk_pairs *ret) _must_check_;
+/* One; ENOENT. */
+int mk_run_value(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
+		 const char *key, struct mk_buf *ret) _must_check_;
+/* Sets one. A param that has another value already: EEXIST (as MLflow). EINVAL: bad key (empty,
+ * over 250 bytes, a part `.` or `..`, a control character) or value over 8000 bytes. */
+int mk_run_value_set(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
+		     const char *key, const char *value) _must_check_;
+
+struct mk_point {
+	int64_t step;
+	double value;
+	int64_t time; /* ns, realtime */
+};
+/* One metric key with its summary: a line of metrics.tsv, and the size of metrics/<key>. */
+struct mk_metric {
+	char *key;
+	int64_t count;
+	int64_t bytes; /* length of the rendered history */
+	struct mk_point last;
+	double min, max; /* of the values that are numbers; NAN when none is */
+	int64_t min_step, max_step;
+};
+struct mk_metrics {
+	struct mk_metric *v;
+	size_t n;
+};
+void mk_metrics_free(struct mk_metrics *metrics);
+/* All keys, sorted. */
+int mk_run_metrics(struct mk_call *call, struct mantik *m, int64_t id,
+		   struct mk_metrics *ret) _must_check_;
+/* One key; ENOENT. */
+int mk_run_metric(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
+		  struct mk_metric *ret) _must_check_;
+void mk_metric_free(struct mk_metric *metric);
+/* The rendered history (`step\tvalue\ttime\n` in the order logged), exactly the first `bytes` of
+ * it: what mk_metric.bytes said at open. */
+int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
+		   int64_t bytes, struct mk_buf *ret) _must_check_;
+/*
+ * Logs lines `value`, `step value` or `step value time` (blanks or tabs; time ISO 8601 or seconds,
+ * or milliseconds, since 1970); step: last + 1, time: now. All or none, durable against a kill.
+ * EINVAL with line number and reason; ENOENT no such run. `deleted` runs: EROFS.
+ */
+int mk_run_log_metric(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
+		      const char *lines, size_t len) _must_check_;
+/* metrics.tsv */
+int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id,
+			 struct mk_buf *ret) _must_check_;
+
+/* --- verbs ------------------------------------------------------------------------------- */
+
+/*
+ * Intents: one durable row, then mantikd acts. All return 0 once durable (and poke).
+ * cancel   ESRCH when it has ended already
+ * delete   EBUSY while live;  restore  ENOENT when not deleted
+ * clean    removes the working directory; EBUSY while live
+ */
+int mk_run_cancel(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
+int mk_run_delete(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
+int mk_run_restore(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
+int mk_run_clean(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
+/* Ends deleted runs for good: rows, records and working directories. id 0: all deleted longer
+ * than `older` ns ago. Returns how many. */
+int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older) _must_check_;
+
+struct mk_submit_options {
+	const char *source; /* name of the text in errors: "runs/new", "spec.yaml" */
+	const char *rerun_of; /* dir of a run, or NULL */
+	bool dry_run;	      /* validate everything, make nothing; the answer says what would be */
+	struct mk_pairs parameters; /* over the spec's: submit -P */
+	const char *site;	    /* over the spec's, or NULL */
+	bool held; /* not worked off until queue is released (tests, bench) */
+};
+/*
+ * Validates and submits a text: a spec, several with `---`, or a `#!` script. On success `answer`
+ * holds a run's directory name a line. Success means the runs exist and will be submitted exactly
+ * once, whatever happens.
+ *
+ * May return MK_PUNT (before anything durable) for the lane `git:<host>` when a branch head must
+ * be asked for, or `disk:<device>` for a snapshot of `code: path`. On any error nothing was made.
+ * EINVAL with `runs/new:4: …`; EHOSTUNREACH the git remote did not answer; EROFS; EFBIG; ENOENT
+ * the project is gone; EOPNOTSUPP `not supported yet: data (line 4)`.
+ */
+int mk_submit(struct mk_call *call, struct mantik *m, int64_t project_id, const char *text,
+	      size_t len, const struct mk_submit_options *options,
+	      struct mk_buf *answer) _must_check_;
+
+#endif
