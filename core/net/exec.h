@@ -13,15 +13,21 @@
 struct mk_exec {
 	const char *remote;	  /* whose lane this needs: "git:github.com"; for mk_call_may_wait */
 	const char *const *argv;  /* NULL-terminated, argv[0] looked up in PATH */
-	const char *const *env;   /* NULL-terminated "K=V" over the inherited environment, or NULL */
+	/* NULL-terminated, over the inherited environment, or NULL: "K=V" sets, "K" takes away,
+	 * "K*" takes away all that begin with K (and are not set here). */
+	const char *const *env;
 	const char *dir;	  /* working directory or NULL */
 	const char *input;	  /* fed to stdin (else /dev/null) */
 	size_t input_len;
 	struct mk_buf *out;  /* stdout up to its limit (over it: the program is ended, EFBIG) */
 	struct mk_buf *err;  /* stderr: the last 4 KiB are kept whatever the limit; NULL: dropped */
 	int out_fd;	     /* > 0: stdout goes there instead */
+	int64_t idle;	     /* > 0, ns: ended with ETIMEDOUT when it has written nothing that long */
+	/* Called once when the program runs: its pid is its process group. */
+	void (*started)(void *arg, pid_t pid);
+	void *started_arg;
 	int *ret_status;     /* exit code; NULL: any but 0 is an error */
-	int *ret_signal;
+	int *ret_signal;     /* that ended it, 0 none; NULL: any is an error */
 };
 
 /*
@@ -29,6 +35,6 @@ struct mk_exec {
  * ENOENT program not found (names it and the package to install when known), EINTR, ETIMEDOUT,
  * EFBIG; EREMOTEIO exit code not 0 with stderr's last words as detail and status = exit code.
  */
-int mk_exec(struct mk_call *call, const struct mk_exec *exec) _must_check_;
+int mk_exec_run(struct mk_call *call, const struct mk_exec *exec) _must_check_;
 
 #endif
