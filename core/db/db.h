@@ -23,6 +23,14 @@ struct mk_stmt;
  * instead of WAL, and reads wait (lane `db`). */
 int mk_db_open(struct mk_call *call, const char *path, bool read_only, struct mk_db **ret)
 	_must_check_;
+/* The same with the journal chosen by the configuration instead of by the file system. */
+enum mk_db_journal { MK_JOURNAL_AUTO, MK_JOURNAL_WAL, MK_JOURNAL_ROLLBACK };
+int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
+		  enum mk_db_journal journal, struct mk_db **ret) _must_check_;
+bool mk_db_network(const struct mk_db *db);
+/* One consistent state in a new file (mode 0600), while others read and write. EEXIST. */
+int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path) _must_check_;
+/* Finishes what is queued. No thread may be using the database any more. */
 void mk_db_close(struct mk_db *db);
 /* PRAGMA data_version plus own commits: changes whenever anybody committed. */
 uint64_t mk_db_generation(struct mk_db *db);
