@@ -10,7 +10,8 @@
  *   <data>/git/<repository>.git bare mirrors
  *   <work>/<uid>/               working directories of local jobs (default <data>/work)
  *   <cache>/                    may be deleted at any time
- *   <run>/                      sockets and locks, $XDG_RUNTIME_DIR/mantik
+ *   <run>/                      sockets and locks, $XDG_RUNTIME_DIR/mantik/<8 hex of the data
+ *                               directory>: two platforms of one user do not meet
  */
 #ifndef MANTIK_MANTIK_H
 #define MANTIK_MANTIK_H
@@ -59,6 +60,15 @@ const char *mantik_work_dir(const struct mantik *m);
 bool mantik_read_only(const struct mantik *m);
 /* NULL, or why it is read-only: `in use on login02 since …`. */
 const char *mantik_read_only_why(const struct mantik *m);
+
+/* Who does the platform's work: `in use by process 42 of this machine since …`; "" = nobody. */
+int mantik_holder(struct mk_call *call, const struct mantik *m, struct mk_buf *ret) _must_check_;
+/* Ends the lease of another host that has been silent for two minutes, so that the platform can be
+ * opened for writing here. EBUSY: it is alive. */
+int mantik_takeover(struct mk_call *call, struct mantik *m) _must_check_;
+/* Writes the whole database as one consistent state to a new file while others read and write it.
+ * EEXIST; EXDEV: in a mantikfs mount. */
+int mantik_backup(struct mk_call *call, struct mantik *m, const char *path) _must_check_;
 
 /* A scalar of the configuration (or its default), e.g. "submit_wait". Owned by m. The table of
  * options is in core/base/options.c; asking for a key it does not have is a bug (assert). */
