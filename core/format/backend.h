@@ -28,6 +28,7 @@ struct mk_backend {
 	char *machine;
 	char *hostname;
 	char *port;
+	char *site; /* how people call it: mk_backend_site() */
 
 	/* Resources; NULL and 0: the site's default */
 	char *queue;
@@ -69,7 +70,10 @@ int mk_backend_parse_text(struct mk_call *call, const char *source, const char *
 
 /* How people call the site the config names: "https://…/JUWELS/rest/core", "daint at https://…",
  * a host; NULL when it names none. Owned by the backend. */
-const char *mk_backend_site(const struct mk_backend *backend);
+static inline const char *mk_backend_site(const struct mk_backend *backend)
+{
+	return backend->site;
+}
 
 /*
  * Fits a config to the site `local`: what belongs to another site (its queue) or means nothing
@@ -79,10 +83,8 @@ const char *mk_backend_site(const struct mk_backend *backend);
 int mk_backend_localize(struct mk_call *call, const char *source,
 			struct mk_backend *backend) _must_check_;
 
-/* Whether a program can be started here; mk_program_exists() below, another in tests. */
+/* Whether a program can be started here: mk_program_exists() (base/program.h), another in tests. */
 typedef bool mk_program_check(const char *program);
-/* Looks through PATH. */
-bool mk_program_exists(const char *program);
 /*
  * Before a submission to `local`: ENOENT with what to install when the config needs a program this
  * machine lacks and neither modules nor a pre-command could bring it.
