@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The job script of a run: a bash text a person can read, in the order in which the platform does
- * things: variables, modules, environment, pre-commands, the command, post-commands after success.
+ * things: variables, modules, pre-commands, environment, the command, post-commands after success.
  * Its exit code is the command's (or of the step that stopped it). It runs in the directory of the
  * MLproject. No I/O.
  */
@@ -11,8 +11,9 @@
 #include "format/backend.h"
 #include "format/mlproject.h"
 
-/* What the command runs in. The engine that makes python_env and conda environments gives their
- * folder to the script in MANTIK_ENV_DIR. */
+/* What the command runs in. An environment made from python_env or conda_env is active already when
+ * the script begins (VIRTUAL_ENV or CONDA_PREFIX names its folder); the script only puts it before
+ * what modules have added to PATH. */
 enum mk_environment {
 	MK_ENV_SYSTEM,
 	MK_ENV_APPTAINER,  /* backend config: Apptainer */
