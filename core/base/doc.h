@@ -4,7 +4,7 @@
  * (`7e-6` stays `7e-6`) until a typed getter asks. Built on libyaml's parser (JSON is read as the
  * flow style of YAML), with limits: 1 MiB of text, depth 64, 100 000 nodes, no aliases that would
  * multiply (an alias is refused unless it names a scalar), no tags but the core ones, no tabs as
- * indentation, UTF-8 without NUL. Duplicate keys are errors.
+ * indentation, UTF-8 without NUL, 10 000 keys in a map. Duplicate keys are errors.
  *
  * Reading is strict by consumption: each getter marks its key as used; mk_doc_leftover() then
  * refuses the first key nobody asked for, naming the nearest one that was asked for.
@@ -28,6 +28,7 @@ struct mk_doc {
 	size_t n;
 	bool *used; /* MAP: which keys a getter asked for */
 	struct mk_list asked; /* MAP: every key a getter asked for: "did you mean" */
+	const char *source; /* borrowed; what errors begin with, instead of the name given; or NULL */
 };
 
 /* name is what errors begin with: `spec.yaml:3: …`. EINVAL, EFBIG. An empty text is type NULL. */
@@ -43,7 +44,11 @@ static inline void mk_doc_freep(struct mk_doc **doc)
 	*doc = NULL;
 }
 
-/* `-EINVAL` with `name:LINE: what`. */
+/* From now on errors in this tree begin with source (not copied), wherever its nodes are merged to:
+ * a value of defaults.yaml is blamed on defaults.yaml. */
+void mk_doc_set_source(struct mk_doc *doc, const char *source);
+
+/* `-EINVAL` with `name:LINE: what`. at NULL: without line. */
 int mk_doc_fail(struct mk_call *call, const char *name, const struct mk_doc *at, const char *fmt,
 		...) _printf_(4, 5);
 
@@ -54,7 +59,7 @@ struct mk_doc *mk_doc_get(struct mk_doc *map, const char *key);
 int mk_doc_text(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		const char **ret) _must_check_;
 int mk_doc_int(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
-	       int64_t min, int64_t max, int64_t *ret) _must_check_;
+	       int64_t min, int64_t max, int64_t *ret) _must_check_; /* decimal; "2" in quotes too */
 int mk_doc_bool(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		bool *ret) _must_check_; /* true/false/yes/no/on/off, any case, as YAML 1.1 */
 int mk_doc_map(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
@@ -79,7 +84,8 @@ void mk_yaml_node(struct mk_buf *buf, const struct mk_doc *doc, int indent);
 /* A text as a JSON string with quotes; bytes that are not UTF-8 become U+FFFD. */
 void mk_json_string(struct mk_buf *buf, const char *text);
 
-/* Deep copy, and: maps merge, null removes, anything else replaces (override:). Takes over. */
+/* Deep copy, and: maps merge, null removes, anything else replaces (override:). Merging takes
+ * base (NULL or type NULL: begins empty) and gives it back changed; over is copied from. */
 struct mk_doc *mk_doc_copy(const struct mk_doc *doc);
 struct mk_doc *mk_doc_merge(struct mk_doc *base, const struct mk_doc *over);
 

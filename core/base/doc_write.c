@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing documents as YAML, texts as JSON, and merging one document over another: see doc.h.
+ *
+ * What is written reads back as the same tree, by YAML 1.1 and 1.2 readers alike: a text either
+ * could take for a number, a truth or nothing is quoted, unless it was written plain before.
+ */
+#include "base/doc.h"
+
+#include <ctype.h>
+#include <stdint.h>
+#include <string.h>
+
+/* One character of UTF-8 at s: its length and code, or 0 when it is none. */
+static size_t utf8_char(const char *s, uint32_t *ret)
+{
+	unsigned char c = (unsigned char)*s;
+	size_t more = c < 0x80 ? 0 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
+	uint32_t code = more == 0 ? c : c & (0x3fu >> more);
+	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+
+	if ((c >= 0x80 && c < 0xc2) || c > 0xf4)
+		return 0;
+	for (size_t i = 1; i <= more; i++) {
+		if (((unsigned char)s[i] & 0xc0) != 0x80) /* also at the end: a NUL */
+			return 0;
+		code = code << 6 | ((unsigned char)s[i] & 0x3fu);
+	}
+	if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+		return 0;
+	*ret = code;
+	return more + 1;
+}
+
+/* Characters a YAML reader takes as they are and as no line break. */
+static bool is_printable(uint32_t code)
+{
+	if (code < 0x20 || (code >= 0x7f && code < 0xa0))
+		return false;
+	return code != 0x2028 && code != 0x2029 && code != 0xfeff && code != 0xfffe &&
+	       code != 0xffff;
+}
+
+static bool all_printable(const char *text, const char *besides)
+{
+	uint32_t code = 0;
+
+	for (size_t n; *text; text += n) {
+		n = utf8_char(text, &code);
+		if (!n)
+			return false;
+		if (!is_printable(code) && (code > 0x7f || !strchr(besides, (char)code)))
+			return false;
+	}
+	return true;
+}
+
+/* Whether it can stand without quotes anywhere, also between brackets. */
+static bool is_plain(const char *text)
+{
+	size_t n = strlen(text);
+
+	if (!n || text[0] == ' ' || text[n - 1] == ' ' || text[n - 1] == ':')
+		return false;
+	if (strchr("!\"#%&'*,-:>?@[]`{|}", text[0])) {
+		/* `-x` is plain, and only what was plain before gets here. */
+		if (text[0] != '-' || n == 1 || strchr(" -", text[1]))
+			return false;
+	}
+	if (strncmp(text, "...", 3) == 0 || strpbrk(text, ",[]{}"))
+		return false;
+	return !strstr(text, ": ") && !strstr(text, " #") && all_printable(text, "");
+}
+
+/* Whether some reader takes the plain text for something else than a text. */
+static bool is_special(const char *text)
+{
+	static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off",
+					    "y",    "n",    ".inf",  ".nan", "+.inf", "-.inf",
+					    "~",    "=",    "<<"};
+	const char *digits = text + strspn(text, "+-.");
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (strcasecmp(text, words[i]) == 0)
+			return true;
+	/* Numbers of any base, times and dates; and more than those, which does no harm. */
+	return isdigit((unsigned char)*digits) &&
+	       !digits[strspn(digits, "0123456789abcdefABCDEFxXoO_.:+-TtZz ")];
+}
+
+static void put_double_quoted(struct mk_buf *buf, const char *text)
+{
+	uint32_t code = 0;
+
+	(void)mk_buf_putc(buf, '"');
+	for (size_t n; *text; text += n) {
+		n = utf8_char(text, &code);
+		if (!n) {
+			n = 1;
+			(void)mk_buf_puts(buf, "\\uFFFD");
+		} else if (code == '"' || code == '\\') {
+			(void)mk_buf_printf(buf, "\\%c", (char)code);
+		} else if (code == '\n') {
+			(void)mk_buf_puts(buf, "\\n");
+		} else if (code == '\t') {
+			(void)mk_buf_puts(buf, "\\t");
+		} else if (!is_printable(code)) {
+			(void)mk_buf_printf(buf, code < 0x100 ? "\\x%02X" : "\\u%04X", code);
+		} else {
+			(void)mk_buf_put(buf, text, n);
+		}
+	}
+	(void)mk_buf_putc(buf, '"');
+}
+
+void mk_yaml_scalar(struct mk_buf *buf, const char *text, bool was_plain)
+{
+	if (is_plain(text) && (was_plain || (text[0] != '-' && !is_special(text)))) {
+		(void)mk_buf_puts(buf, text);
+		return;
+	}
+	if (!all_printable(text, "")) {
+		put_double_quoted(buf, text);
+		return;
+	}
+	(void)mk_buf_putc(buf, '\'');
+	for (; *text; text++) {
+		if (*text == '\'')
+			(void)mk_buf_putc(buf, '\'');
+		(void)mk_buf_putc(buf, *text);
+	}
+	(void)mk_buf_putc(buf, '\'');
+}
+
+/* A text of several lines that a `|` block holds to the letter: no line of blanks alone, none that
+ * would be taken for the block's indentation. */
+static bool is_block(const char *text)
+{
+	if (!strchr(text, '\n') || strchr(" \t\n", text[0]) || !all_printable(text, "\n\t"))
+		return false;
+	for (const char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+
+		size_t blanks = strspn(line, " \t");
+
+		if (blanks && (!line[blanks] || line[blanks] == '\n'))
+			return false;
+	}
+	return true;
+}
+
+static void put_blanks(struct mk_buf *buf, int n)
+{
+	(void)mk_buf_printf(buf, "%*s", n, "");
+}
+
+static void put_block(struct mk_buf *buf, const char *text, int indent)
+{
+	size_t n = strlen(text);
+
+	(void)mk_buf_puts(buf, text[n - 1] != '\n'			? "|-\n"
+			       : n > 1 && text[n - 2] == '\n'	? "|+\n"
+								: "|\n");
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+
+		if (len)
+			put_blanks(buf, indent);
+		(void)mk_buf_put(buf, text, len);
+		(void)mk_buf_putc(buf, '\n');
+		text += len + (text[len] == '\n');
+	}
+}
+
+static void put_node(struct mk_buf *buf, const struct mk_doc *doc, int indent, bool begun);
+
+/* What stands behind `key:` or `-`, up to the newline. */
+static void put_value(struct mk_buf *buf, const struct mk_doc *doc, int indent, bool is_item)
+{
+	if ((doc->type == MK_DOC_LIST || doc->type == MK_DOC_MAP) && doc->n) {
+		if (is_item) {
+			(void)mk_buf_putc(buf, ' ');
+			put_node(buf, doc, indent + 2, true);
+		} else {
+			(void)mk_buf_putc(buf, '\n');
+			put_node(buf, doc, indent + 2, false);
+		}
+		return;
+	}
+	(void)mk_buf_putc(buf, ' ');
+	put_node(buf, doc, indent, true);
+}
+
+/* begun: the first line's indentation is there already. */
+static void put_node(struct mk_buf *buf, const struct mk_doc *doc, int indent, bool begun)
+{
+	if (!begun)
+		put_blanks(buf, indent);
+	switch (doc->type) {
+	case MK_DOC_NULL:
+		(void)mk_buf_puts(buf, "null\n");
+		return;
+	case MK_DOC_SCALAR:
+		if (is_block(doc->text)) {
+			put_block(buf, doc->text, indent + 2);
+			return;
+		}
+		mk_yaml_scalar(buf, doc->text, !doc->quoted);
+		(void)mk_buf_putc(buf, '\n');
+		return;
+	case MK_DOC_LIST:
+	case MK_DOC_MAP:
+		break;
+	}
+	if (!doc->n)
+		(void)mk_buf_puts(buf, doc->type == MK_DOC_LIST ? "[]\n" : "{}\n");
+	for (size_t i = 0; i < doc->n; i++) {
+		if (i)
+			put_blanks(buf, indent);
+		if (doc->type == MK_DOC_LIST) {
+			(void)mk_buf_putc(buf, '-');
+		} else {
+			/* A key is a text whatever it looks like; 1024 bytes is what readers take. */
+			bool is_long = strlen(doc->keys[i]->text) > 250;
+
+			if (is_long)
+				(void)mk_buf_puts(buf, "? ");
+			mk_yaml_scalar(buf, doc->keys[i]->text, !doc->keys[i]->quoted);
+			if (is_long) {
+				(void)mk_buf_putc(buf, '\n');
+				put_blanks(buf, indent);
+			}
+			(void)mk_buf_putc(buf, ':');
+		}
+		put_value(buf, doc->items[i], indent, doc->type == MK_DOC_LIST);
+	}
+}
+
+void mk_yaml_node(struct mk_buf *buf, const struct mk_doc *doc, int indent)
+{
+	put_node(buf, doc, indent, false);
+}
+
+void mk_json_string(struct mk_buf *buf, const char *text)
+{
+	uint32_t code = 0;
+
+	(void)mk_buf_putc(buf, '"');
+	for (size_t n; *text; text += n) {
+		n = utf8_char(text, &code);
+		if (!n) {
+			n = 1;
+			(void)mk_buf_puts(buf, "\\ufffd");
+		} else if (code == '"' || code == '\\') {
+			(void)mk_buf_printf(buf, "\\%c", (char)code);
+		} else if (code == '\n') {
+			(void)mk_buf_puts(buf, "\\n");
+		} else if (code == '\t') {
+			(void)mk_buf_puts(buf, "\\t");
+		} else if (code < 0x20 || code == 0x7f) {
+			(void)mk_buf_printf(buf, "\\u%04x", code);
+		} else {
+			(void)mk_buf_put(buf, text, n);
+		}
+	}
+	(void)mk_buf_putc(buf, '"');
+}
+
+/* --- copying and merging ----------------------------------------------------------------- */
+
+struct mk_doc *mk_doc_copy(const struct mk_doc *doc)
+{
+	struct mk_doc *copy = mk_new(struct mk_doc);
+
+	*copy = (struct mk_doc){.type = doc->type,
+				.line = doc->line,
+				.column = doc->column,
+				.text = mk_strdup(doc->text),
+				.quoted = doc->quoted,
+				.source = doc->source};
+	if (doc->type != MK_DOC_LIST && doc->type != MK_DOC_MAP)
+		return copy;
+	copy->items = mk_alloc((doc->n + 1) * sizeof(*copy->items));
+	if (doc->type == MK_DOC_MAP) {
+		copy->keys = mk_alloc((doc->n + 1) * sizeof(*copy->keys));
+		copy->used = mk_alloc(doc->n + 1);
+	}
+	for (; copy->n < doc->n; copy->n++) {
+		copy->items[copy->n] = mk_doc_copy(doc->items[copy->n]);
+		if (doc->type == MK_DOC_MAP)
+			copy->keys[copy->n] = mk_doc_copy(doc->keys[copy->n]);
+	}
+	return copy;
+}
+
+static void remove_key(struct mk_doc *map, size_t i)
+{
+	mk_doc_free(map->keys[i]);
+	mk_doc_free(map->items[i]);
+	map->n--;
+	memmove(map->keys + i, map->keys + i + 1, (map->n - i) * sizeof(*map->keys));
+	memmove(map->items + i, map->items + i + 1, (map->n - i) * sizeof(*map->items));
+	memmove(map->used + i, map->used + i + 1, map->n - i);
+}
+
+static size_t find_key(const struct mk_doc *map, const char *key)
+{
+	size_t i = 0;
+
+	while (i < map->n && strcmp(map->keys[i]->text, key) != 0)
+		i++;
+	return i;
+}
+
+/* A new map of base's keys with room for `more`. */
+static struct mk_doc *widen(struct mk_doc *base, const struct mk_doc *over)
+{
+	struct mk_doc *map = mk_new(struct mk_doc);
+	size_t cap = over->n + 1;
+
+	if (base && base->type == MK_DOC_MAP)
+		cap += base->n;
+	*map = (struct mk_doc){.type = MK_DOC_MAP,
+			       .line = base ? base->line : over->line,
+			       .column = base ? base->column : over->column,
+			       .source = base ? base->source : over->source,
+			       .items = mk_alloc(cap * sizeof(*map->items)),
+			       .keys = mk_alloc(cap * sizeof(*map->keys)),
+			       .used = mk_alloc(cap)};
+	if (base && base->type == MK_DOC_MAP) {
+		memcpy(map->items, base->items, base->n * sizeof(*map->items));
+		memcpy(map->keys, base->keys, base->n * sizeof(*map->keys));
+		memcpy(map->used, base->used, base->n);
+		map->n = base->n;
+		base->n = 0;
+	}
+	mk_doc_free(base);
+	return map;
+}
+
+struct mk_doc *mk_doc_merge(struct mk_doc *base, const struct mk_doc *over)
+{
+	if (!over || over->type == MK_DOC_NULL)
+		return base;
+	if (over->type != MK_DOC_MAP) {
+		mk_doc_free(base);
+		return mk_doc_copy(over);
+	}
+
+	struct mk_doc *map = widen(base, over);
+
+	for (size_t k = 0; k < over->n; k++) {
+		const struct mk_doc *value = over->items[k];
+		size_t i = find_key(map, over->keys[k]->text);
+
+		if (value->type == MK_DOC_NULL) {
+			if (i < map->n)
+				remove_key(map, i);
+			continue;
+		}
+		if (i == map->n) {
+			map->keys[i] = mk_doc_copy(over->keys[k]);
+			map->items[i] = NULL;
+			map->n++;
+		}
+		/* The line that counts in an error is the one that set the value last. */
+		if (value->type != MK_DOC_MAP) {
+			map->keys[i]->line = over->keys[k]->line;
+			map->keys[i]->source = over->keys[k]->source;
+		}
+		map->items[i] = mk_doc_merge(map->items[i], value);
+	}
+	return map;
+}
