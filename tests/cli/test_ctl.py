@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mantikctl's command line: how options are read, what exit statuses say."""
+import json
+import os
+
+import pytest
+
+import mantik
+
+
+@pytest.mark.parametrize("args, status, said", [
+    ([], 2, "no command"),
+    (["nonsense"], 2, 'unknown command "nonsense"'),
+    (["config", "--nonsense"], 2, "unknown, ambiguous or valueless option --nonsense"),
+    (["config", "-x"], 2, "unknown option -x"),
+    (["backup"], 2, "backup: needs FILE"),
+    (["backup", "a", "b"], 2, 'too many operands, from "b" on'),
+    (["mount", "-o"], 2, "-o needs a value"),
+    (["config", "nonsense"], 3, "there is no option nonsense"),
+])
+def test_mistakes_are_told(shared, args, status, said):
+    r = shared.ctl(*args, check=False)
+    assert r.returncode == status
+    assert said in r.stderr and r.stdout == ""
+
+
+def test_config_tells_value_and_origin(platform):
+    assert platform.ctl("config", "submit_wait").stdout == "3s\n"
+    assert "submit_wait\t3s\tdefault\n" in platform.ctl("config").stdout
+    listed = {o["name"]: o for o in json.loads(platform.ctl("config", "--json").stdout)}
+    assert listed["submit_wait"] == {"name": "submit_wait", "value": "3s", "from": "default",
+                                     "default": "3s"}
+
+
+def test_directories_are_where_one_says(platform):
+    data = os.path.join(platform.dir, "elsewhere")
+    assert platform.ctl("-D", data, "config", "data_dir").stdout == data + "\n"
+    assert os.path.exists(os.path.join(data, "mantik.db"))
+
+
+def test_backup_is_a_database_and_never_overwrites(platform):
+    copy = os.path.join(platform.dir, "copy.db")
+    platform.ctl("backup", copy)
+    with open(copy, "rb") as f:
+        assert f.read(15) == b"SQLite format 3"
+    assert os.stat(copy).st_mode & 0o777 == 0o600
+    r = platform.ctl("backup", copy, check=False)
+    assert r.returncode == 4 and copy in r.stderr
+
+
+def test_output_that_cannot_be_written_is_an_error(platform):
+    with open("/dev/full", "w") as full:
+        p = platform.start(mantik.program("mantikctl"), "config", stdout=full)
+        assert p.wait(20) == 6

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mantikctl mount: what mantikfs does, made convenient: the usual place, made when missing, cleaned
+ * of a mount whose daemon is gone, and no second mount where one works.
+ */
+#include "cmd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* -1: /dev/fuse cannot be used; says what to do. */
+static int look_at_fuse(struct ctl *ctl)
+{
+	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0)
+		return 0;
+	if (errno == ENOENT)
+		return mk_fail(&ctl->call, ENODEV,
+			       "/dev/fuse does not exist: load it with \"modprobe fuse\" as root, in a "
+			       "container start it with --device /dev/fuse; until then mantikctl "
+			       "ls, cat and cp do the same without a mount");
+	return mk_fail(&ctl->call, errno,
+		       "/dev/fuse cannot be opened (%s): ask for access to it; until then mantikctl "
+		       "ls, cat and cp do the same without a mount", strerror(errno));
+}
+
+static int make_mount_point(struct ctl *ctl, const char *where)
+{
+	struct stat st;
+
+	/* A dead mount answers ENOTCONN: take it away first. */
+	if (stat(where, &st) < 0 && errno == ENOTCONN) {
+		int r = ctl_spawn(ctl, (const char *[]){"fusermount3", "-u", "-z", "--", where,
+							NULL});
+
+		if (r != 0)
+			return r < 0 ? r : mk_fail(&ctl->call, EBUSY,
+						   "%s: a mount is left there whose program is "
+						   "gone, and fusermount3 -u could not remove it",
+						   where);
+		fprintf(stderr, "mantikctl: %s: removed a mount whose program was gone\n", where);
+	}
+	if (mkdir(where, 0777) < 0 && errno != EEXIST)
+		return mk_fail(&ctl->call, errno, "%s: %s", where, strerror(errno));
+	return 0;
+}
+
+/* A word for -o; commas in it are escaped. */
+static void put_dir(struct mk_buf *out, const char *word, const char *dir)
+{
+	if (!dir)
+		return;
+	mk_buf_printf(out, "%s%s=", out->len ? "," : "", word);
+	for (; *dir; dir++)
+		mk_buf_printf(out, "%s%c", *dir == ',' || *dir == '\\' ? "\\" : "", *dir);
+}
+
+static int run(struct ctl *ctl)
+{
+	const char *home = getenv("HOME"), *option;
+	_cleanup_free_ const char **argv =
+		mk_alloc((2 * ctl->n_given + 16) * sizeof(*argv));
+	_cleanup_free_ char *program = ctl_program("mantikfs");
+	_cleanup_buf_ struct mk_buf where = MK_BUF(PATH_MAX);
+	_cleanup_buf_ struct mk_buf dirs = MK_BUF(3 * PATH_MAX);
+	size_t n = 0;
+	int r;
+
+	if (ctl->n_operands)
+		mk_buf_puts(&where, ctl->operands[0]);
+	else if (home && *home == '/')
+		mk_buf_printf(&where, "%s/mantik", home);
+	else
+		return mk_fail(&ctl->call, EINVAL, "HOME is not set: name a directory");
+	if (mk_buf_check(&where) < 0)
+		return mk_fail(&ctl->call, ENAMETOOLONG, "the mount point's path is too long");
+	if (ctl_is_mount(mk_buf_text(&where)) == 1) {
+		printf("%s is mounted already\n", mk_buf_text(&where));
+		return 0;
+	}
+	r = look_at_fuse(ctl);
+	if (r == 0)
+		r = make_mount_point(ctl, mk_buf_text(&where));
+	if (r < 0)
+		return r;
+
+	argv[n++] = program;
+	for (size_t i = 0; (option = ctl_option_nth(ctl, "option", i)); i++) {
+		argv[n++] = "-o";
+		argv[n++] = option;
+	}
+	put_dir(&dirs, "data", ctl->options.data_dir);
+	put_dir(&dirs, "cache", ctl->options.cache_dir);
+	put_dir(&dirs, "config", ctl->options.config_dir);
+	if (dirs.len) {
+		argv[n++] = "-o";
+		argv[n++] = mk_buf_text(&dirs);
+	}
+	argv[n++] = mk_buf_text(&where);
+	return ctl_spawn(ctl, argv);
+}
+
+const struct cmd cmd_mount = {
+	.name = "mount",
+	.operands = "[DIR]",
+	.max = 1,
+	.help = "mounts the platform, usually at ~/mantik",
+	.more = "Makes the directory when it is missing, removes a mount whose program is gone, and does "
+		"nothing when the platform is mounted there already.",
+	.options =
+		(const struct cmd_option[]){
+			{'o', "option", "OPTION", "for mantikfs, see mantikfs(1); may be repeated"},
+			{},
+		},
+	.run = run,
+};
