@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files. What a handle reads is settled when it is opened:
+ *
+ *	text    the rendered text of the row. Read through the page cache if the row does not
+ *	        change while read; then all who have it open see one text. Else direct_io and a
+ *	        text of the handle's own, rendered anew when read from the beginning again, and
+ *	        longer when what was appended is read
+ *	commit  a text being written (commit.c)      append   lines to log (commit.c)
+ *	blob    bytes of a log, artifact or commit   scratch  a file of an editor
+ *	wait    parks until there is a text
+ */
+#include "row.h"
+
+#include <fcntl.h>
+
+int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct fs_handle **ret)
+{
+	struct fs_handle *handle = mk_new(struct fs_handle);
+
+	handle->node = at->node;
+	handle->kind = kind;
+	handle->flags = flags;
+	handle->opener = fs_who_group(at->call);
+	handle->staged.limit = MK_LIMIT_TEXT;
+	pthread_mutex_init(&handle->lock, NULL);
+	fs_lock(at->tree);
+	at->node->refs++;
+	at->tree->n_handles++;
+	fs_unlock(at->tree);
+	*ret = handle;
+	return 0;
+}
+
+static void handle_free(struct fs_tree *tree, struct fs_handle *handle)
+{
+	fs_dir_close(handle);
+	fs_text_unref(handle->text);
+	mk_blob_close(handle->blob);
+	mk_buf_free(&handle->staged);
+	free(handle->failed_text);
+	free(handle->answer);
+	pthread_mutex_destroy(&handle->lock);
+	fs_lock(tree);
+	tree->n_handles--;
+	fs_unlock(tree);
+	fs_node_unref(tree, handle->node);
+	free(handle);
+}
+
+/* --- the one text of a node that is open through the page cache --------------------------- */
+
+static struct fs_file **file_bucket(struct fs_tree *tree, const struct fs_node *node)
+{
+	return &tree->files[(uintptr_t)node / 64 % FS_FILE_BUCKETS];
+}
+
+/* Joins those who have it open, or begins with this text. */
+static void file_join(struct fs_tree *tree, struct fs_handle *handle)
+{
+	fs_lock(tree);
+
+	struct fs_file *file = *file_bucket(tree, handle->node);
+
+	while (file && file->node != handle->node)
+		file = file->next;
+	if (!file) {
+		file = mk_new(struct fs_file);
+		file->node = handle->node;
+		file->text = fs_text_ref(handle->text);
+		file->next = *file_bucket(tree, handle->node);
+		*file_bucket(tree, handle->node) = file;
+	} else if (file->text != handle->text) {
+		fs_text_unref(handle->text);
+		handle->text = fs_text_ref(file->text);
+	}
+	file->opens++;
+	handle->file = file;
+	fs_unlock(tree);
+}
+
+static void file_leave(struct fs_tree *tree, struct fs_handle *handle)
+{
+	struct fs_file *file = handle->file;
+
+	if (!file)
+		return;
+	fs_lock(tree);
+	if (--file->opens == 0) {
+		struct fs_file **p = file_bucket(tree, handle->node);
+
+		while (*p != file)
+			p = &(*p)->next;
+		*p = file->next;
+		fs_text_unref(file->text);
+		free(file);
+	}
+	fs_unlock(tree);
+	handle->file = NULL;
+}
+
+/* --- open ---------------------------------------------------------------------------------- */
+
+static int open_text(struct fs_at *at, struct fs_handle *handle, struct fs_open_reply *reply)
+{
+	struct fs_stat st = {.size = -1, .live = at->row->class == FS_LIVE};
+	int r = at->row->stat ? at->row->stat(at, &st) : 0;
+
+	if (r < 0)
+		return r;
+	r = fs_text_get(at, &st, &handle->text);
+	if (r < 0)
+		return r;
+	st.size = (int64_t)handle->text->len;
+	reply->noflush = true;
+	if (at->row->commit && !(at->row->flags & FS_ORDER))
+		fs_reader_note(at, st.generation);
+	/*
+	 * Through the page cache only if the kernel knows this very length: else it would cut the
+	 * text at the length of an older one it still believes in.
+	 */
+	if (st.live || at->node->told != fs_digest(&st)) {
+		reply->direct_io = true;
+		return 0;
+	}
+	handle->cached = true;
+	file_join(at->tree, handle);
+	reply->keep_cache = at->node->served == fs_digest(&st);
+	at->node->served = fs_digest(&st);
+	return 0;
+}
+
+static int open_blob(struct fs_at *at, struct fs_handle *handle, struct fs_open_reply *reply)
+{
+	struct mk_blob_stat st;
+	int r = at->row->bytes(at, &handle->blob);
+
+	if (r < 0)
+		return r;
+	r = mk_blob_stat(at->call, handle->blob, &st);
+	if (r < 0)
+		return r;
+	reply->noflush = true;
+	reply->direct_io = st.growing;
+	reply->keep_cache = !st.growing && at->row->class == FS_FIXED;
+	return 0;
+}
+
+static int may_open(struct fs_at *at, int flags)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC;
+
+	if (S_ISDIR(at->row->mode))
+		return mk_fail(at->call, EISDIR, "%s is a directory", at->name);
+	if (!writes)
+		return 0;
+
+	int r = fs_may_write(at->call, at->tree);
+
+	if (r < 0)
+		return r;
+	if (!at->scratch && !at->row->commit && !at->row->append)
+		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written",
+			       at->name);
+	if (at->row->append && flags & O_TRUNC)
+		return mk_fail(at->call, EPERM,
+			       "%s is append only: write with >> (append), not over what was logged",
+			       at->name);
+	return 0;
+}
+
+int fs_open_at(struct fs_at *at, int flags, struct fs_handle **ret, struct fs_open_reply *reply)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+	struct fs_handle *handle;
+	enum fs_handle_kind kind = at->scratch			 ? FS_H_SCRATCH
+				   : writes && at->row->append	 ? FS_H_APPEND
+				   : writes && at->row->commit	 ? FS_H_COMMIT
+				   : at->row->flags & FS_ORDER	 ? FS_H_COMMIT
+				   : at->row->wait		 ? FS_H_WAIT
+				   : at->row->bytes		 ? FS_H_BLOB
+								 : FS_H_TEXT;
+	int r = may_open(at, flags);
+
+	if (r < 0)
+		return r;
+	*reply = (struct fs_open_reply){};
+	r = fs_handle_new(at, kind, flags, &handle);
+	if (r < 0)
+		return r;
+	switch (kind) {
+	case FS_H_SCRATCH:
+		r = flags & O_TRUNC ? fs_scratch_resize(at->call, at->tree, at->scratch, 0) : 0;
+		break;
+	case FS_H_COMMIT:
+		reply->direct_io = true;
+		reply->noflush = !writes;
+		r = fs_commit_open(at, handle);
+		break;
+	case FS_H_APPEND:
+		reply->direct_io = true;
+		break;
+	case FS_H_WAIT:
+		reply->direct_io = true;
+		reply->noflush = true;
+		break;
+	case FS_H_BLOB:
+		r = open_blob(at, handle, reply);
+		break;
+	default:
+		r = open_text(at, handle, reply);
+	}
+	if (r < 0) {
+		handle_free(at->tree, handle);
+		return r == -ENOENT && !at->call->error.code ?
+			       mk_fail(at->call, ENOENT, "%s is gone", at->name) :
+			       r;
+	}
+	*ret = handle;
+	return 0;
+}
+
+int fs_open(struct mk_call *call, struct fs_tree *tree, struct fs_node *node, int flags,
+	    struct fs_handle **ret, struct fs_open_reply *reply)
+{
+	struct fs_at at;
+
+	fs_at_node(call, node, tree, &at);
+	return fs_open_at(&at, flags, ret, reply);
+}
+
+/* --- read ---------------------------------------------------------------------------------- */
+
+static ssize_t read_bytes(const char *data, size_t all, void *buf, size_t len, int64_t offset)
+{
+	if (offset < 0 || (uint64_t)offset >= all)
+		return 0;
+	if (len > all - (size_t)offset)
+		len = all - (size_t)offset;
+	memcpy(buf, data + offset, len);
+	return (ssize_t)len;
+}
+
+/* A live text is rendered anew when it is read from the beginning again, or past its end. */
+static int refresh_text(struct fs_at *at, struct fs_handle *handle, size_t len, int64_t offset)
+{
+	pthread_mutex_lock(&handle->lock);
+
+	bool fresh = handle->text && (handle->cached || !handle->read_once ||
+				      (offset != 0 && (!at->row->append ||
+						       offset + (int64_t)len <=
+							       (int64_t)handle->text->len)));
+	size_t had = handle->text ? handle->text->len : 0;
+
+	handle->read_once = true;
+	pthread_mutex_unlock(&handle->lock);
+	if (fresh)
+		return 0;
+
+	struct fs_stat st = {.size = -1, .live = at->row->class == FS_LIVE};
+	struct fs_text *text;
+	int r = at->row->stat ? at->row->stat(at, &st) : 0;
+
+	if (r == -ENOENT && at->row->append) { /* created, nothing logged yet */
+		mk_error_clear(at->call);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (offset != 0 && st.size == (int64_t)had)
+		return 0;
+	r = fs_text_get(at, &st, &text);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&handle->lock);
+	fs_text_unref(handle->text);
+	handle->text = text;
+	pthread_mutex_unlock(&handle->lock);
+	return 0;
+}
+
+static ssize_t read_text(struct fs_at *at, struct fs_handle *handle, void *buf, size_t len,
+			 int64_t offset)
+{
+	int r = refresh_text(at, handle, len, offset);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&handle->lock);
+
+	struct fs_text *text = fs_text_ref(handle->text);
+
+	pthread_mutex_unlock(&handle->lock);
+
+	ssize_t n = text ? read_bytes(text->data, text->len, buf, len, offset) : 0;
+
+	fs_text_unref(text);
+	return n;
+}
+
+static ssize_t read_wait(struct fs_at *at, struct fs_handle *handle, void *buf, size_t len,
+			 int64_t offset)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(4096);
+	int r = at->row->wait(at, &text);
+
+	return r < 0 ? r : read_bytes(mk_buf_text(&text), text.len, buf, len, offset);
+}
+
+ssize_t fs_read(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle, void *buf,
+		size_t len, int64_t offset)
+{
+	struct fs_at at;
+
+	fs_at_node(call, handle->node, tree, &at);
+	switch (handle->kind) {
+	case FS_H_SCRATCH:
+		return fs_scratch_read(tree, at.scratch, buf, len, offset);
+	case FS_H_COMMIT:
+		return fs_commit_read(&at, handle, buf, len, offset);
+	case FS_H_WAIT:
+		return read_wait(&at, handle, buf, len, offset);
+	case FS_H_BLOB:
+		return mk_blob_read(call, handle->blob, buf, len, offset);
+	case FS_H_TEXT:
+	case FS_H_APPEND:
+		return read_text(&at, handle, buf, len, offset);
+	default:
+		return mk_fail(call, EISDIR, "%s is a directory", at.name);
+	}
+}
+
+int fs_read_where(struct fs_tree *tree, struct fs_handle *handle, size_t len, int64_t offset,
+		  const char **ret_mem, size_t *ret_len, int *ret_fd)
+{
+	if (handle->kind == FS_H_BLOB) {
+		*ret_fd = mk_blob_fd(handle->blob);
+		return *ret_fd >= 0 ? 2 : 0;
+	}
+	/* Only what this handle never replaces. */
+	if (handle->kind != FS_H_TEXT || !handle->cached)
+		return 0;
+
+	const struct fs_text *text = handle->text;
+
+	if (offset < 0 || (uint64_t)offset >= text->len) {
+		*ret_mem = "";
+		*ret_len = 0;
+		return 1;
+	}
+	*ret_mem = text->data + offset;
+	*ret_len = len < text->len - (size_t)offset ? len : text->len - (size_t)offset;
+	return 1;
+}
+
+/* --- write, flush, release ----------------------------------------------------------------- */
+
+ssize_t fs_write(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle,
+		 const void *data, size_t len, int64_t offset)
+{
+	struct fs_at at;
+
+	fs_at_node(call, handle->node, tree, &at);
+	switch (handle->kind) {
+	case FS_H_SCRATCH:
+		return fs_scratch_write(call, tree, at.scratch, data, len, offset);
+	case FS_H_COMMIT:
+		return fs_commit_write(&at, handle, data, len, offset);
+	case FS_H_APPEND:
+		return fs_append_write(&at, handle, data, len);
+	default:
+		return mk_fail(call, EBADF, "%s is not open for writing", at.name);
+	}
+}
+
+int fs_flush(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
+{
+	struct fs_at at;
+
+	if (handle->kind != FS_H_COMMIT && handle->kind != FS_H_APPEND)
+		return 0;
+	fs_at_node(call, handle->node, tree, &at);
+	if (handle->kind == FS_H_APPEND)
+		return fs_append_flush(&at, handle, false);
+	return fs_commit_flush(&at, handle, false);
+}
+
+int fs_fsync(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
+{
+	struct fs_at at;
+
+	if (handle->kind != FS_H_COMMIT)
+		return 0;
+	fs_at_node(call, handle->node, tree, &at);
+	return fs_commit_flush(&at, handle, true);
+}
+
+bool fs_release_may_wait(struct fs_handle *handle)
+{
+	if (handle->kind == FS_H_APPEND)
+		return handle->staged.len > 0;
+	return handle->kind == FS_H_COMMIT && !handle->killed &&
+	       (handle->written || handle->truncated);
+}
+
+void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
+{
+	struct fs_at at;
+
+	fs_at_node(call, handle->node, tree, &at);
+	if (handle->kind == FS_H_COMMIT)
+		fs_commit_release(&at, handle);
+	else if (handle->kind == FS_H_APPEND && fs_append_flush(&at, handle, true) < 0)
+		fs_record_error(tree, at.name, &call->error);
+	file_leave(tree, handle);
+	handle_free(tree, handle);
+}
+
+static int set_size(struct fs_at *at, struct fs_handle *handle, int64_t size)
+{
+	struct fs_stat st;
+	int r = fs_may_write(at->call, at->tree);
+
+	if (r < 0)
+		return r;
+	if (at->scratch)
+		return size < 0 ? -EINVAL :
+				  fs_scratch_resize(at->call, at->tree, at->scratch, (size_t)size);
+	if (handle && handle->kind == FS_H_COMMIT)
+		return fs_commit_resize(at, handle, size);
+	if (at->row->append)
+		return mk_fail(at->call, EPERM, "%s is append only and cannot be cut", at->name);
+	if (!at->row->commit)
+		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written",
+			       at->name);
+	if (at->row->flags & FS_ORDER)
+		return 0; /* nothing is kept there that could be cut */
+	r = fs_at_stat(at, &st);
+	if (r < 0 || st.size == size)
+		return r;
+
+	/* truncate(2): an edit like any other. */
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT), answer = MK_BUF(MK_LIMIT_TEXT);
+
+	r = at->row->show(at, &text);
+	if (r < 0)
+		return r;
+	if (size < 0 || size > MK_LIMIT_TEXT)
+		return mk_fail(at->call, EFBIG, "%s: a text has at most 1 MiB", at->name);
+	if ((size_t)size < text.len)
+		mk_buf_truncate(&text, (size_t)size);
+	while (text.len < (size_t)size && mk_buf_putc(&text, 0) == 0)
+		;
+	return fs_commit_text(at, mk_buf_text(&text), text.len, st.generation, &answer);
+}
+
+int fs_setattr(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
+	       struct fs_handle *handle, int set, const struct stat *st, struct fs_attr *ret)
+{
+	struct fs_at at;
+	int r = 0;
+
+	fs_at_node(call, node, tree, &at);
+	if (set & FS_SET_SIZE)
+		r = set_size(&at, handle, st->st_size);
+	if (r < 0)
+		return r;
+	if (at.scratch) {
+		fs_lock(tree);
+		if (set & FS_SET_MODE)
+			at.scratch->mode = (at.scratch->mode & S_IFMT) | (st->st_mode & 07777);
+		if (set & FS_SET_MTIME)
+			at.scratch->mtime = st->st_mtim.tv_sec * MK_SEC + st->st_mtim.tv_nsec;
+		fs_unlock(tree);
+	} else if (set & (FS_SET_MODE | FS_SET_OWNER | FS_SET_MTIME)) {
+		/* Editors, cp -p and rsync set them on what they wrote; mode and times are the
+		 * tree's, so nothing comes of it. Elsewhere it is refused. */
+		if (!at.row->commit && !at.row->append)
+			return mk_fail(call, EPERM, "%s: mode, owner and times are the tree's",
+				       at.name);
+	}
+	return fs_getattr(call, tree, node, handle, ret);
+}
+
+int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
+	      const char *name, mode_t mode, int flags, struct fs_entry *ret,
+	      struct fs_handle **ret_handle, struct fs_open_reply *reply)
+{
+	struct fs_at dir, at;
+	struct fs_child child;
+	struct fs_stat st = {.mtime = tree->started, .live = true};
+	struct fs_node *node;
+	int r = fs_may_write(call, tree);
+
+	if (r < 0)
+		return r;
+	fs_at_node(call, parent, tree, &dir);
+	if (strlen(name) > MK_NAME_MAX)
+		return mk_fail(call, ENAMETOOLONG, "a name has at most %d bytes", MK_NAME_MAX);
+	*ret = (struct fs_entry){};
+	r = fs_at_find(&dir, name, &child);
+	if (r == 0) {
+		fs_at_child(&dir, &child, &at);
+
+		bool away = fs_away_is(tree, at.ino);
+
+		if (flags & O_EXCL && !away)
+			return mk_fail(call, EEXIST, "%s is there already", name);
+		if (away)
+			flags |= O_TRUNC;
+	} else if (r == -ENOENT) {
+		mk_error_clear(call);
+		child = (struct fs_child){.name = name};
+		if (dir.scratch || (dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
+			r = fs_scratch_make(&dir, name, S_IFREG | (mode & 0777), &child);
+		else if (dir.row->create)
+			r = dir.row->create(&dir, name, &child);
+		else
+			r = mk_fail(call, EPERM, "%s: the tree knows no such name here", name);
+		if (r < 0)
+			return r;
+		fs_at_child(&dir, &child, &at);
+	} else {
+		return r;
+	}
+	r = fs_node_get(&at, &node);
+	if (r < 0)
+		return r;
+	fs_at_node(call, node, tree, &at);
+	r = fs_open_at(&at, flags & ~O_CREAT, ret_handle, reply);
+	if (r < 0) {
+		fs_forget(tree, node, 1);
+		return r;
+	}
+	ret->node = node;
+	r = fs_at_stat(&at, &st);
+	if (r < 0) {
+		mk_error_clear(call);
+		st = (struct fs_stat){.mtime = tree->started, .live = true};
+	}
+	fs_attr_fill(&at, &st, &ret->attr);
+	ret->attr.attr_timeout = 0;
+	if (at.row->kind == FS_PLAIN)
+		ret->attr.entry_timeout = 0;
+	return 0;
+}

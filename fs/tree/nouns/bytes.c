@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* logs/ and artifacts/ of a run: bytes that lie elsewhere. */
+#include "../noun.h"
+
+static bool is_live(struct fs_at *at)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+
+	if (fs_run_get(at, at->object, &run) < 0) {
+		mk_error_clear(at->call);
+		return false;
+	}
+	return !mk_status_final(run->run.status);
+}
+
+int fs_joblog_stat(struct fs_at *at, struct fs_stat *st)
+{
+	struct mk_blob_stat blob;
+	int r = mk_run_log_stat(at->call, at->m, at->object, at->row->which, &blob);
+
+	if (r < 0)
+		return r;
+	st->size = blob.size;
+	st->mtime = blob.mtime;
+	st->live = blob.growing;
+	return 0;
+}
+
+int fs_joblog_bytes(struct fs_at *at, struct mk_blob **ret)
+{
+	return mk_run_log_open(at->call, at->m, at->object, at->row->which, ret);
+}
+
+/* --- artifacts: names are as the job wrote them, entries escaped --------------------------- */
+
+static int path_of(struct fs_at *at, const char *name, struct mk_buf *path)
+{
+	_cleanup_buf_ struct mk_buf entries = MK_BUF(64 << 10);
+	int r = fs_at_below(at, name, &entries);
+
+	if (r < 0)
+		return r;
+
+	const char *p = mk_buf_text(&entries);
+
+	while (*p) {
+		size_t len = strcspn(p, "/");
+
+		if (path->len)
+			(void)mk_buf_putc(path, '/');
+		if (mk_name_unescape(path, p, len) < 0)
+			return -ENOENT;
+		p += len + (p[len] == '/');
+	}
+	return mk_buf_check(path);
+}
+
+static void fill(struct fs_at *dir, const struct mk_dirent *entry, bool live,
+		 struct fs_child *child)
+{
+	child->row = fs_placeholder(dir->row, entry->is_link ? 2 : entry->is_dir ? 0 : 1);
+	child->stat = (struct fs_stat){
+		.size = entry->is_dir ? 0 : entry->size,
+		.mtime = entry->mtime,
+		.live = live,
+		.mode = !entry->is_dir && !entry->is_link && entry->executable ? S_IFREG | 0555 : 0,
+	};
+	child->known = child->stat.size >= 0;
+}
+
+struct emitting {
+	struct fs_at *at;
+	fs_emit *emit;
+	void *arg;
+	bool live;
+};
+
+static int emit_artifact(void *arg, const struct mk_dirent *entry)
+{
+	struct emitting *e = arg;
+	_cleanup_buf_ struct mk_buf name = MK_BUF(4096);
+	struct fs_child child = {};
+
+	if (mk_name_escape(&name, entry->name, strlen(entry->name)) < 0)
+		return 0;
+	child.name = mk_buf_text(&name);
+	fill(e->at, entry, e->live, &child);
+	return e->emit(e->arg, &child);
+}
+
+int fs_artifacts_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
+	struct emitting e = {at, emit, arg, is_live(at)};
+	int r = path_of(at, NULL, &path);
+
+	return r < 0 ? r :
+		       mk_run_artifact_list(at->call, at->m, at->object, mk_buf_text(&path),
+					    emit_artifact, &e);
+}
+
+int fs_artifacts_find(struct fs_at *at, const char *name, struct fs_child *child)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
+	struct mk_dirent entry;
+	int r = path_of(at, name, &path);
+
+	if (r < 0)
+		return r;
+	r = mk_run_artifact_stat(at->call, at->m, at->object, mk_buf_text(&path), &entry);
+	if (r < 0)
+		return r;
+	fill(at, &entry, is_live(at), child);
+	return 0;
+}
+
+int fs_artifact_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
+	struct mk_dirent entry;
+	int r = path_of(at, NULL, &path);
+
+	if (r < 0)
+		return r;
+	r = mk_run_artifact_stat(at->call, at->m, at->object, mk_buf_text(&path), &entry);
+	if (r < 0)
+		return r;
+	st->size = entry.is_dir ? 0 : entry.size;
+	st->mtime = entry.mtime;
+	st->live = is_live(at);
+	if (!entry.is_dir && !entry.is_link && entry.executable)
+		st->mode = S_IFREG | 0555;
+	return 0;
+}
+
+int fs_artifact_bytes(struct fs_at *at, struct mk_blob **ret)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
+	int r = path_of(at, NULL, &path);
+
+	return r < 0 ? r :
+		       mk_run_artifact_open(at->call, at->m, at->object, mk_buf_text(&path), ret);
+}
+
+int fs_artifact_link(struct fs_at *at, struct mk_buf *target)
+{
+	return mk_fail(at->call, EACCES,
+		       "%s: a link the job made; where it leads is told in the working directory only",
+		       at->name);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is in a run. All of it comes from one snapshot of the row, kept while the database has not
+ * changed: opening and reading `status` of an ended run asks the database at most once.
+ */
+#include "../noun.h"
+
+#include <stdio.h>
+
+void fs_run_unref(struct fs_run *run)
+{
+	if (!run || atomic_fetch_sub(&run->refs, 1) != 1)
+		return;
+	mk_run_free(&run->run);
+	free(run);
+}
+
+int fs_run_get(struct fs_at *at, int64_t id, struct fs_run **ret)
+{
+	struct fs_tree *tree = at->tree;
+	struct fs_run_slot *slot = &tree->runs[(uint64_t)id % FS_RUN_SLOTS];
+	/* Asked for before reading: what changes in between makes the snapshot old, never new. */
+	uint64_t generation = mantik_generation(at->m);
+	struct fs_run *run = NULL;
+
+	fs_lock(tree);
+	if (slot->run && slot->id == id && slot->generation == generation) {
+		run = slot->run;
+		atomic_fetch_add(&run->refs, 1);
+	}
+	fs_unlock(tree);
+	if (!run) {
+		run = mk_new(struct fs_run);
+		run->refs = 2; /* the slot's and the caller's */
+
+		int r = mk_run_get(at->call, at->m, id, &run->run);
+
+		if (r < 0) {
+			free(run);
+			return r;
+		}
+
+		fs_lock(tree);
+
+		struct fs_run *old = slot->run;
+
+		*slot = (struct fs_run_slot){id, generation, run};
+		fs_unlock(tree);
+		fs_run_unref(old);
+	}
+	*ret = run;
+	return 0;
+}
+
+void fs_run_drop(struct fs_tree *tree)
+{
+	for (size_t i = 0; i < FS_RUN_SLOTS; i++) {
+		fs_lock(tree);
+
+		struct fs_run *run = tree->runs[i].run;
+
+		tree->runs[i] = (struct fs_run_slot){};
+		fs_unlock(tree);
+		fs_run_unref(run);
+	}
+}
+
+/* The directory, and those below it. */
+int fs_run_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	st->size = 0;
+	st->mtime = run->run.changed;
+	return 0;
+}
+
+int fs_spec_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	st->size = (int64_t)(at->row->which == MK_RUN_SPEC ? run->run.spec_len :
+							     run->run.script_len);
+	st->mtime = run->run.submitted;
+	st->generation = 1 + (uint64_t)st->size; /* fixed at submission */
+	return 0;
+}
+
+int fs_spec_show(struct fs_at *at, struct mk_buf *text)
+{
+	return mk_run_text(at->call, at->m, at->object, at->row->which, text);
+}
+
+int fs_status_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	st->size = (int64_t)strlen(mk_status_name(run->run.status)) + 1;
+	st->mtime = run->run.ended	? run->run.ended
+		    : run->run.started	? run->run.started
+					: run->run.submitted;
+	st->generation = 1 + (uint64_t)run->run.status;
+	st->live = !mk_status_final(run->run.status);
+	return 0;
+}
+
+int fs_status_show(struct fs_at *at, struct mk_buf *text)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	return r < 0 ? r : mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
+}
+
+/* which: 0 info.yaml, 1 info.json, 2 metrics.tsv */
+int fs_info_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	st->mtime = run->run.changed;
+	st->generation = at->row->which == 2 ? (uint64_t)run->run.changed : run->run.generation;
+	st->live = !mk_status_final(run->run.status);
+	if (st->live)
+		st->generation = 0; /* as_of moves on without one */
+	return 0;
+}
+
+int fs_info_show(struct fs_at *at, struct mk_buf *text)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	return r < 0 ? r : mk_run_info(&run->run, at->row->which == 1, text);
+}
+
+int fs_wait_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	st->live = true;
+	st->mtime = run->run.changed;
+	st->size = 0; /* while there is nothing to read yet */
+	if (mk_status_final(run->run.status))
+		st->size = (int64_t)strlen(mk_status_name(run->run.status)) + 1;
+	return 0;
+}
+
+int fs_wait_wait(struct fs_at *at, struct mk_buf *text)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	if (!mk_status_final(run->run.status)) {
+		at->call->park.key = at->object;
+		at->call->park.until = 0;
+		return MK_PARK;
+	}
+	return mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
+}
+
+int fs_workdir_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	if (!run->run.workdir)
+		return -ENOENT;
+	st->size = (int64_t)strlen(run->run.workdir);
+	st->mtime = run->run.submitted;
+	return 0;
+}
+
+int fs_workdir_link(struct fs_at *at, struct mk_buf *target)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	return run->run.workdir ? mk_buf_puts(target, run->run.workdir) : -ENOENT;
+}
+
+/* --- ctl ----------------------------------------------------------------------------------- */
+
+static int do_cancel(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mk_run_cancel(at->call, at->m, at->object);
+
+	return r < 0 ? r : mk_buf_puts(answer, "cancel: asked\n");
+}
+
+static int do_rerun(struct fs_at *at, struct mk_buf *answer)
+{
+	_cleanup_buf_ struct mk_buf spec = MK_BUF(MK_LIMIT_TEXT), names = MK_BUF(MK_LIMIT_TEXT);
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	r = mk_run_text(at->call, at->m, at->object, MK_RUN_SPEC, &spec);
+	if (r < 0)
+		return r;
+
+	const struct mk_submit_options options = {.source = "spec.yaml", .rerun_of = run->run.dir};
+
+	r = mk_submit(at->call, at->m, run->run.project_id, mk_buf_text(&spec), spec.len, &options,
+		      &names);
+	return r < 0 ? r : mk_buf_printf(answer, "rerun: %s", mk_buf_text(&names));
+}
+
+static int do_refresh(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mantik_poke(at->call, at->m);
+
+	return r < 0 ? r : mk_buf_puts(answer, "refresh: asked\n");
+}
+
+static int do_clean(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mk_run_clean(at->call, at->m, at->object);
+
+	return r < 0 ? r : mk_buf_puts(answer, "clean: asked\n");
+}
+
+static int do_delete(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mk_run_delete(at->call, at->m, at->object);
+
+	return r < 0 ? r : mk_buf_puts(answer, "delete: moved to runs/deleted/\n");
+}
+
+static int do_restore(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mk_run_restore(at->call, at->m, at->object);
+
+	return r < 0 ? r : mk_buf_puts(answer, "restore: back in runs/\n");
+}
+
+static const struct {
+	const char *word;
+	int (*act)(struct fs_at *at, struct mk_buf *answer);
+} words[] = {
+	{"cancel", do_cancel}, {"rerun", do_rerun},   {"refresh", do_refresh},
+	{"clean", do_clean},   {"delete", do_delete}, {"restore", do_restore},
+};
+static const char all_words[] = "cancel rerun refresh clean delete restore";
+
+int fs_ctl_stat(struct fs_at *at, struct fs_stat *st)
+{
+	return fs_run_stat(at, st) < 0 ? -ENOENT : (st->size = -1, 0);
+}
+
+int fs_ctl_show(struct fs_at *at, struct mk_buf *text)
+{
+	(void)mk_buf_printf(text, "words: %s\n", all_words);
+	return fs_answer_get(at, text);
+}
+
+int fs_ctl_commit(struct fs_at *at, struct fs_commit *commit)
+{
+	size_t len = commit->len;
+	const char *text = commit->text;
+
+	while (len && strchr(" \t\r\n", text[len - 1]))
+		len--;
+	while (len && strchr(" \t\r\n", *text)) {
+		text++;
+		len--;
+	}
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (strlen(words[i].word) == len && memcmp(words[i].word, text, len) == 0)
+			return words[i].act(at, commit->answer);
+	return mk_fail(at->call, EINVAL, "ctl: unknown word \"%.*s\", it takes: %s",
+		       (int)(len < 40 ? len : 40), text, all_words);
+}

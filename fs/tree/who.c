@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who asks: thread group, session and whether it is dying, from /proc; and what is remembered
+ * about askers: answers to their orders, and which version of a text they have read.
+ */
+#include "row.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A small file of /proc; its length or -1. */
+static ssize_t read_proc(pid_t pid, const char *file, char *buf, size_t size)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+
+	ssize_t n = read(fd, buf, size - 1);
+
+	if (n >= 0)
+		buf[n] = 0;
+	return n;
+}
+
+pid_t fs_who_group(struct mk_call *call)
+{
+	char buf[1024];
+
+	if (call->tgid || !call->pid)
+		return call->tgid;
+	if (read_proc(call->pid, "status", buf, sizeof(buf)) <= 0)
+		return 0;
+
+	const char *line = strstr(buf, "\nTgid:");
+
+	if (line)
+		call->tgid = (pid_t)strtol(line + 6, NULL, 10);
+	return call->tgid;
+}
+
+pid_t fs_who_session(struct mk_call *call)
+{
+	if (!call->sid && call->pid) {
+		pid_t sid = getsid(call->pid);
+
+		call->sid = sid > 0 ? sid : 0;
+	}
+	return call->sid;
+}
+
+bool fs_who_killed(struct mk_call *call)
+{
+	enum { SIGNALED = 0x400 }; /* PF_SIGNALED of the kernel: killed by a signal */
+	char buf[1024];
+
+	if (!call->pid || read_proc(call->pid, "stat", buf, sizeof(buf)) <= 0)
+		return false;
+
+	/* pid (comm) state ppid pgrp session tty tpgid flags: comm may hold anything. */
+	const char *p = strrchr(buf, ')');
+
+	for (int field = 2; p && field < 9; field++) {
+		p = strchr(p + 1, ' ');
+	}
+	return p && strtoul(p + 1, NULL, 10) & SIGNALED;
+}
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+void fs_answer_put(struct fs_at *at, const char *text)
+{
+	struct fs_tree *tree = at->tree;
+	pid_t sid = fs_who_session(at->call);
+	struct fs_answer *to = NULL;
+
+	fs_lock(tree);
+	for (size_t i = 0; i < FS_ANSWERS; i++) {
+		struct fs_answer *answer = &tree->answers[i];
+
+		if (answer->text && answer->ino == at->ino && answer->sid == sid &&
+		    answer->uid == at->call->uid) {
+			to = answer;
+			break;
+		}
+		if (!to || answer->used < to->used)
+			to = answer;
+	}
+	free(to->text);
+	*to = (struct fs_answer){
+		.ino = at->ino,
+		.sid = sid,
+		.uid = at->call->uid,
+		.used = ++tree->tick,
+		.text = mk_strdup(text),
+	};
+	fs_unlock(tree);
+}
+
+int fs_answer_get(struct fs_at *at, struct mk_buf *ret)
+{
+	struct fs_tree *tree = at->tree;
+	pid_t sid = fs_who_session(at->call);
+	const struct fs_answer *best = NULL;
+	int r = 0;
+
+	fs_lock(tree);
+	for (size_t i = 0; i < FS_ANSWERS; i++) {
+		const struct fs_answer *answer = &tree->answers[i];
+
+		if (!answer->text || answer->ino != at->ino || answer->uid != at->call->uid)
+			continue;
+		if (sid && answer->sid == sid) {
+			best = answer;
+			break;
+		}
+		if (!best || answer->used > best->used)
+			best = answer;
+	}
+	if (best)
+		r = mk_buf_puts(ret, best->text);
+	fs_unlock(tree);
+	return r;
+}
+
+/* --- readers ------------------------------------------------------------------------------- */
+
+void fs_reader_note(struct fs_at *at, uint64_t generation)
+{
+	struct fs_tree *tree = at->tree;
+	pid_t group = fs_who_group(at->call);
+	struct fs_reader *to = NULL;
+
+	if (!group || !generation)
+		return;
+	fs_lock(tree);
+	for (size_t i = 0; i < FS_READERS && !to; i++)
+		if (tree->readers[i].ino == at->ino && tree->readers[i].tgid == group)
+			to = &tree->readers[i];
+	if (!to)
+		to = &tree->readers[tree->next_reader++ % FS_READERS];
+	*to = (struct fs_reader){at->ino, group, generation};
+	fs_unlock(tree);
+}
+
+uint64_t fs_reader_seen(struct fs_at *at)
+{
+	struct fs_tree *tree = at->tree;
+	pid_t group = fs_who_group(at->call);
+	uint64_t seen = 0;
+
+	fs_lock(tree);
+	for (size_t i = 0; i < FS_READERS && !seen && group; i++)
+		if (tree->readers[i].ino == at->ino && tree->readers[i].tgid == group)
+			seen = tree->readers[i].generation;
+	fs_unlock(tree);
+	return seen;
+}
