@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How single values are written in the tree: times, numbers, inode numbers. */
+/* How single values are written in the tree: times and inode numbers; numbers are in double.c. */
 #include <mantik/mantik.h>
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,21 +41,4 @@ void mk_time_text(int64_t ns, bool ms, char out[32])
 		(void)snprintf(out + n, 32 - n, ".%03dZ", (int)(rest / MK_MS));
 	else
 		(void)snprintf(out + n, 32 - n, "Z");
-}
-
-void mk_double_text(double value, char out[32])
-{
-	if (isnan(value)) {
-		(void)snprintf(out, 32, "nan");
-		return;
-	}
-	if (isinf(value)) {
-		(void)snprintf(out, 32, value > 0 ? "inf" : "-inf");
-		return;
-	}
-	for (int digits = 15; digits <= 17; digits++) {
-		(void)snprintf(out, 32, "%.*g", digits, value);
-		if (strtod(out, NULL) == value)
-			return;
-	}
 }

@@ -95,5 +95,6 @@ void mk_time_text(int64_t ns, bool ms, char out[32]);
 
 /* Shortest decimal text that reads back as the same double; nan, inf, -inf. */
 void mk_double_text(double value, char out[32]);
+size_t mk_double_put(double value, char out[32]); /* the same; gives the length */
 
 #endif

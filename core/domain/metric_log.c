@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Logging metrics: lines become points, points are appended to a key with its summary kept exact.
+ * A whole write is one transaction, so it is there or not; the harvest of a file moves its position
+ * in the same transaction.
+ *
+ *	0.5                      value
+ *	3 0.5                    step value
+ *	3 0.5 2026-11-21T12:00Z  step value time; also seconds or milliseconds since 1970
+ */
+#include <mantik/run.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "domain/domain.h"
+#include "domain/logged.h"
+
+enum {
+	LINE_MAX = 256,		/* no valid line is longer */
+	UNFINISHED_MAX = 65536, /* a line without an end is given up then */
+	POINTS_MAX = 1 << 20,	/* of one write */
+};
+
+/* --- parsing ------------------------------------------------------------------------------- */
+
+/* A decimal number or nan, inf, infinity with a sign; what strtod takes beyond that (hex,
+ * `nan(…)`) is refused. */
+static bool parse_double(const char *word, double *ret)
+{
+	char *end;
+
+	for (const char *s = word; *s; s++)
+		if (strchr("xXpP(", *s))
+			return false;
+	*ret = strtod(word, &end);
+	if (end == word || *end)
+		return false;
+	if (isnan(*ret))
+		*ret = NAN;
+	if (*ret == 0)
+		*ret = 0; /* the database does not tell -0.0 from 0 */
+	return true;
+}
+
+static bool parse_step(const char *word, int64_t *ret)
+{
+	char *end;
+	const char *digits = word + (*word == '-' || *word == '+');
+
+	if (!isdigit((unsigned char)*digits))
+		return false;
+	errno = 0;
+	*ret = strtoll(word, &end, 10);
+	return !errno && !*end;
+}
+
+/* N digits of *s as a number; false if they are not there. */
+static bool take_digits(const char **s, int n, int *ret)
+{
+	*ret = 0;
+	for (; n; n--, (*s)++) {
+		if (!isdigit((unsigned char)**s))
+			return false;
+		*ret = *ret * 10 + (**s - '0');
+	}
+	return true;
+}
+
+/* RFC 3339 with the seconds, the fraction and the offset optional (no offset: UTC). */
+static bool parse_iso(const char *s, int64_t *ret)
+{
+	struct tm tm = {};
+	int offset = 0, hours, minutes;
+	int64_t fraction = 0;
+
+	if (!take_digits(&s, 4, &tm.tm_year) || *s++ != '-' || !take_digits(&s, 2, &tm.tm_mon) ||
+	    *s++ != '-' || !take_digits(&s, 2, &tm.tm_mday))
+		return false;
+	if (*s == 'T' || *s == 't') {
+		s++;
+		if (!take_digits(&s, 2, &tm.tm_hour) || *s++ != ':' ||
+		    !take_digits(&s, 2, &tm.tm_min))
+			return false;
+		if (*s == ':') {
+			s++;
+			if (!take_digits(&s, 2, &tm.tm_sec))
+				return false;
+		}
+		if (*s == '.') {
+			int64_t unit = MK_SEC / 10;
+
+			for (s++; isdigit((unsigned char)*s); s++, unit /= 10)
+				fraction += (*s - '0') * unit;
+		}
+	}
+	if (*s == '+' || *s == '-') {
+		int sign = *s++ == '+' ? 1 : -1;
+
+		if (!take_digits(&s, 2, &hours))
+			return false;
+		s += *s == ':';
+		if (!take_digits(&s, 2, &minutes))
+			return false;
+		offset = sign * (hours * 3600 + minutes * 60);
+	} else if (*s == 'Z' || *s == 'z') {
+		s++;
+	}
+	if (*s || tm.tm_year < 1970 || tm.tm_year > 2261 || tm.tm_mon < 1 || tm.tm_mon > 12 ||
+	    tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
+	    tm.tm_sec > 60)
+		return false;
+	tm.tm_year -= 1900;
+	tm.tm_mon -= 1;
+	*ret = ((int64_t)timegm(&tm) - offset) * MK_SEC + fraction;
+	return *ret > 0;
+}
+
+static bool parse_time(const char *word, int64_t *ret)
+{
+	double number;
+
+	if (strchr(word, ':') || (strlen(word) >= 10 && word[4] == '-' && word[7] == '-'))
+		return parse_iso(word, ret);
+	if (!parse_double(word, &number) || !(number > 0))
+		return false;
+	if (number >= 1e11) /* seconds would be the year 5138 */
+		number /= 1000;
+	if (number >= 9e9)
+		return false;
+	*ret = (int64_t)llround(number * 1e6) * 1000;
+	return *ret > 0;
+}
+
+int mk_metric_parse(const char *line, size_t len, struct mk_logged *ret, const char **ret_why)
+{
+	char text[LINE_MAX];
+	char *words[4];
+	int n = 0;
+	struct mk_logged point = {};
+
+	if (len >= sizeof(text) || memchr(line, 0, len)) {
+		*ret_why = "not a number";
+		return -EINVAL;
+	}
+	memcpy(text, line, len);
+	text[len] = 0;
+	for (char *s = text; n < 4;) {
+		s += strspn(s, " \t\r");
+		if (!*s)
+			break;
+		words[n++] = s;
+		s += strcspn(s, " \t\r");
+		if (*s)
+			*s++ = 0;
+	}
+	*ret_why = n == 0 ? "empty" : n > 3 ? "more than step, value and time" : NULL;
+	if (!*ret_why && n > 1 && !parse_step(words[0], &point.step))
+		*ret_why = "the step is not an integer";
+	if (!*ret_why && !parse_double(words[n > 1], &point.value))
+		*ret_why = "the value is not a number";
+	if (!*ret_why && n > 2 && !parse_time(words[2], &point.time))
+		*ret_why = "the time is neither ISO 8601 nor seconds since 1970";
+	if (*ret_why)
+		return -EINVAL;
+	point.has_step = n > 1;
+	*ret = point;
+	return 0;
+}
+
+/* --- appending ----------------------------------------------------------------------------- */
+
+struct summary {
+	int64_t id, count, bytes;
+	struct mk_point last;
+	double min, max; /* NAN: none yet */
+	int64_t min_step, max_step;
+};
+
+static void bind_double(struct mk_stmt *stmt, int i, double value)
+{
+	if (isnan(value))
+		mk_bind_null(stmt, i);
+	else
+		mk_bind_double(stmt, i, value);
+}
+
+static double col_double(struct mk_stmt *stmt, int i)
+{
+	return mk_col_null(stmt, i) ? NAN : mk_col_double(stmt, i);
+}
+
+/* 1 there, 0 a new key (*ret empty). */
+static int read_summary(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *key,
+			struct summary *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(
+		call, conn,
+		"SELECT id, count, bytes, last_step, last_value, last_time, min, min_step,"
+		" max, max_step FROM metrics WHERE run_id = ? AND key = ?",
+		&stmt);
+
+	if (r < 0)
+		return r;
+	*ret = (struct summary){.min = NAN, .max = NAN};
+	mk_bind_int(stmt, 1, run_id);
+	mk_bind_text(stmt, 2, key);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r;
+	*ret = (struct summary){
+		.id = mk_col_int(stmt, 0),
+		.count = mk_col_int(stmt, 1),
+		.bytes = mk_col_int(stmt, 2),
+		.last = {mk_col_int(stmt, 3), col_double(stmt, 4), mk_col_int(stmt, 5)},
+		.min = col_double(stmt, 6),
+		.min_step = mk_col_int(stmt, 7),
+		.max = col_double(stmt, 8),
+		.max_step = mk_col_int(stmt, 9),
+	};
+	return 1;
+}
+
+static int make_summary(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *key,
+			struct summary *summary)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "INSERT INTO metrics (run_id, key, count, bytes, last_step, last_time)"
+			   " VALUES (?, ?, 0, 0, 0, 0)",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, run_id);
+	mk_bind_text(stmt, 2, key);
+	r = mk_exec(call, stmt);
+	if (r == 0)
+		summary->id = mk_last_id(conn);
+	return r;
+}
+
+static int write_summary(struct mk_call *call, struct mk_conn *conn, const struct summary *s)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(
+		call, conn,
+		"UPDATE metrics SET count = ?2, bytes = ?3, last_step = ?4, last_value = ?5,"
+		" last_time = ?6, min = ?7, min_step = ?8, max = ?9, max_step = ?10"
+		" WHERE id = ?1",
+		&stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, s->id);
+	mk_bind_int(stmt, 2, s->count);
+	mk_bind_int(stmt, 3, s->bytes);
+	mk_bind_int(stmt, 4, s->last.step);
+	bind_double(stmt, 5, s->last.value);
+	mk_bind_int(stmt, 6, s->last.time);
+	bind_double(stmt, 7, s->min);
+	mk_bind_int(stmt, 8, s->min_step);
+	bind_double(stmt, 9, s->max);
+	mk_bind_int(stmt, 10, s->max_step);
+	return mk_exec(call, stmt);
+}
+
+static void add_to_summary(struct summary *s, const struct mk_point *point, size_t bytes)
+{
+	s->count++;
+	s->bytes += (int64_t)bytes;
+	s->last = *point;
+	if (isnan(point->value))
+		return;
+	if (isnan(s->min) || point->value < s->min) {
+		s->min = point->value;
+		s->min_step = point->step;
+	}
+	if (isnan(s->max) || point->value > s->max) {
+		s->max = point->value;
+		s->max_step = point->step;
+	}
+}
+
+int mk_metric_append(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *key,
+		     const struct mk_logged *points, size_t n)
+{
+	struct mk_point_writer writer = {};
+	struct summary s;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int64_t now = mk_now_real();
+	int r = read_summary(call, conn, run_id, key, &s);
+
+	if (n == 0 || r < 0)
+		return r < 0 ? r : 0;
+	if (r == 0)
+		r = make_summary(call, conn, run_id, key, &s);
+	if (r < 0)
+		return r;
+	r = mk_prepare(call, conn,
+		       "INSERT INTO points (metric_id, seq, step, value, time)"
+		       " VALUES (?, ?, ?, ?, ?)",
+		       &stmt);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		char line[96];
+		struct mk_point point = {
+			.step = points[i].step,
+			.value = points[i].value,
+			.time = points[i].time ? points[i].time : now,
+		};
+
+		if (!points[i].has_step) {
+			if (s.count && s.last.step == INT64_MAX)
+				return mk_fail(call, EINVAL,
+					       "metric \"%s\": no step comes after %lld", key,
+					       (long long)s.last.step);
+			point.step = s.count ? s.last.step + 1 : 0;
+		}
+		mk_bind_int(stmt, 1, s.id);
+		mk_bind_int(stmt, 2, s.count);
+		mk_bind_int(stmt, 3, point.step);
+		bind_double(stmt, 4, point.value);
+		mk_bind_int(stmt, 5, point.time);
+		r = mk_exec(call, stmt);
+		if (r < 0)
+			return r;
+		add_to_summary(&s, &point, mk_point_write(&writer, &point, line));
+	}
+	r = write_summary(call, conn, &s);
+	return r < 0 ? r : mk_run_touch(call, conn, run_id, MK_TOUCH_LOGGED);
+}
+
+/* --- a write to metrics/<key> --------------------------------------------------------------- */
+
+struct points {
+	struct mk_logged *v;
+	size_t n, cap;
+};
+
+static void points_free(struct points *points)
+{
+	free(points->v);
+}
+#define _cleanup_points_ _cleanup_(points_free)
+
+static int add_point(struct mk_call *call, struct points *points, const struct mk_logged *point)
+{
+	if (points->n == points->cap) {
+		size_t cap = points->cap ? points->cap * 2 : 16;
+		void *v = cap > POINTS_MAX ? NULL : realloc(points->v, cap * sizeof(*points->v));
+
+		if (!v)
+			return mk_fail(call, cap > POINTS_MAX ? EFBIG : ENOMEM,
+				       "more points than one write may hold (%d)", POINTS_MAX);
+		points->v = v;
+		points->cap = cap;
+	}
+	points->v[points->n++] = *point;
+	return 0;
+}
+
+static bool is_blank(const char *line, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!strchr(" \t\r", line[i]) || !line[i])
+			return false;
+	return true;
+}
+
+/* Every line must be good; blank ones are skipped. */
+static int parse_all(struct mk_call *call, const char *key, const char *text, size_t len,
+		     struct points *ret)
+{
+	for (size_t at = 0, number = 1; at < len; number++) {
+		const char *line = text + at;
+		const char *end = memchr(line, '\n', len - at);
+		size_t n = end ? (size_t)(end - line) : len - at;
+		struct mk_logged point;
+		const char *why;
+
+		at += n + (end != NULL);
+		if (is_blank(line, n))
+			continue;
+		if (mk_metric_parse(line, n, &point, &why) < 0)
+			return mk_fail(call, EINVAL,
+				       "metric \"%s\": line %zu: %s: \"%.*s\"; a line is "
+				       "`value`, `step value` or `step value time`",
+				       key, number, why, (int)(n < 80 ? n : 80), line);
+
+		int r = add_point(call, ret, &point);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct append {
+	int64_t run_id;
+	const char *key;
+	struct points points;
+};
+
+static int append(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct append *a = arg;
+	int r = mk_logging_allowed(call, conn, a->run_id);
+
+	if (r < 0)
+		return r;
+	return mk_metric_append(call, conn, a->run_id, a->key, a->points.v, a->points.n);
+}
+
+int mk_run_log_metric(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
+		      const char *lines, size_t len)
+{
+	_cleanup_points_ struct points points = {};
+	int r = mk_key_check(call, "metric", key);
+
+	if (r == 0)
+		r = parse_all(call, key, lines, len, &points);
+	if (r < 0 || points.n == 0)
+		return r;
+
+	struct append a = {.run_id = id, .key = key, .points = points};
+
+	return mk_domain_write(call, m, MK_KILLSAFE, append, &a);
+}
+
+/* --- harvest -------------------------------------------------------------------------------- */
+
+int mk_harvest_offset(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *path,
+		      int64_t *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, "SELECT offset FROM harvest WHERE run_id = ? AND path = ?",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, run_id);
+	mk_bind_text(stmt, 2, path);
+	r = mk_step(call, stmt);
+	if (r < 0)
+		return r;
+	*ret = r ? mk_col_int(stmt, 0) : 0;
+	return 0;
+}
+
+int mk_harvest_advance(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *path,
+		       int64_t offset)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "INSERT INTO harvest (run_id, path, offset) VALUES (?, ?, ?)"
+			   " ON CONFLICT DO UPDATE SET offset = excluded.offset",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, run_id);
+	mk_bind_text(stmt, 2, path);
+	mk_bind_int(stmt, 3, offset);
+	return mk_exec(call, stmt);
+}
+
+/* The good points of the whole lines; *ret_used: bytes up to the end of the last one. */
+static int parse_good(struct mk_call *call, const struct mk_harvest *h, struct points *ret,
+		      size_t *ret_used)
+{
+	size_t at = 0;
+
+	while (at < h->len) {
+		const char *line = h->data + at;
+		const char *end = memchr(line, '\n', h->len - at);
+		size_t n = end ? (size_t)(end - line) : h->len - at;
+		struct mk_logged point;
+		const char *why;
+
+		if (!end && !h->last && n <= UNFINISHED_MAX)
+			break;
+		if (is_blank(line, n)) {
+			at += n + (end != NULL);
+			continue;
+		}
+		if (mk_metric_parse(line, n, &point, &why) == 0) {
+			int r = add_point(call, ret, &point);
+
+			if (r == -EFBIG) /* the rest next time */
+				break;
+			if (r < 0)
+				return r;
+		} else if (h->bad) {
+			h->bad(h->arg, h->offset + (int64_t)at, line, n, why);
+		}
+		at += n + (end != NULL);
+	}
+	*ret_used = at;
+	return 0;
+}
+
+int mk_metric_append_harvest(struct mk_call *call, struct mk_conn *conn, const struct mk_harvest *h)
+{
+	_cleanup_points_ struct points points = {};
+	size_t used = 0;
+	int64_t offset;
+	int r = mk_logging_allowed(call, conn, h->run_id);
+
+	if (r == 0)
+		r = mk_key_check(call, "metric", h->key);
+	if (r == 0)
+		r = mk_harvest_offset(call, conn, h->run_id, h->path, &offset);
+	if (r < 0)
+		return r;
+	if (offset != h->offset)
+		return mk_fail(call, ESTALE, "%s: read up to %lld already, not to %lld", h->path,
+			       (long long)offset, (long long)h->offset);
+	r = parse_good(call, h, &points, &used);
+	if (r < 0 || used == 0)
+		return r;
+	r = mk_metric_append(call, conn, h->run_id, h->key, points.v, points.n);
+	if (r == 0)
+		r = mk_harvest_advance(call, conn, h->run_id, h->path, offset + (int64_t)used);
+	return r < 0 ? r : (int)used;
+}
+
+static int harvest(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	return mk_metric_append_harvest(call, conn, arg);
+}
+
+int mk_metric_harvest(struct mk_call *call, struct mantik *m, const struct mk_harvest *h)
+{
+	return mk_domain_write(call, m, MK_KILLSAFE, harvest, (void *)h);
+}
