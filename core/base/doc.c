@@ -221,6 +221,22 @@ static void drop_anchors(struct reader *r)
 		free(r->anchors[--r->n_anchors].name);
 }
 
+static char style_of(yaml_scalar_style_t style)
+{
+	switch (style) {
+	case YAML_SINGLE_QUOTED_SCALAR_STYLE:
+		return '\'';
+	case YAML_DOUBLE_QUOTED_SCALAR_STYLE:
+		return '"';
+	case YAML_LITERAL_SCALAR_STYLE:
+		return '|';
+	case YAML_FOLDED_SCALAR_STYLE:
+		return '>';
+	default:
+		return 0;
+	}
+}
+
 static int read_scalar(struct reader *r, struct mk_doc **ret)
 {
 	static const char *const allowed[] = {"str", "int", "float", "bool", "null", NULL};
@@ -242,6 +258,7 @@ static int read_scalar(struct reader *r, struct mk_doc **ret)
 		return mk_fail(r->call, ENOMEM, "%s: out of memory", r->name);
 	memcpy(node->text, value, len + 1);
 	node->quoted = r->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	node->style = style_of(r->event.data.scalar.style);
 	if (tag != TAG_NONE)
 		node->quoted = tag == TAG_TEXT;
 	if (tag == TAG_NULL || (!node->quoted && is_null(node->text)))
@@ -277,6 +294,7 @@ static int read_alias(struct reader *r, struct mk_doc **ret)
 			return e;
 		(*ret)->text = mk_strdup(node->text);
 		(*ret)->quoted = node->quoted;
+		(*ret)->style = node->style;
 		return 0;
 	}
 	return mk_fail(r->call, EINVAL, "%s:%zu: *%s: no &%s before it", r->name, event_line(r),

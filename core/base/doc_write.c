@@ -277,6 +277,7 @@ struct mk_doc *mk_doc_copy(const struct mk_doc *doc)
 				.column = doc->column,
 				.text = mk_strdup(doc->text),
 				.quoted = doc->quoted,
+				.style = doc->style,
 				.source = doc->source};
 	if (doc->type != MK_DOC_LIST && doc->type != MK_DOC_MAP)
 		return copy;

@@ -433,9 +433,28 @@ static void many_values_have_a_limit(void)
 	CHECK_TEXT(call.error.text, "t:10001: more than 10000 keys in a map");
 }
 
+static void scalars_say_how_they_were_written(void)
+{
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+
+	_cleanup_doc_ struct mk_doc *doc =
+		parse(&call, "- plain\n- 'a'\n- \"a\"\n- |\n  a\n- >\n  a\n- ~\n");
+	_cleanup_doc_ struct mk_doc *copy = NULL;
+
+	NEED(doc && doc->n == 6);
+	copy = mk_doc_copy(doc);
+	for (size_t i = 0; i < doc->n; i++) {
+		CHECK_INT(doc->items[i]->style, "\0'\"|>\0"[i]);
+		CHECK_INT(copy->items[i]->style, doc->items[i]->style);
+	}
+}
+
 int main(void)
 {
-	return RUN(TEST(texts_become_trees), TEST(bad_texts_are_refused_with_line_and_remedy),
+	return RUN(TEST(scalars_say_how_they_were_written),
+		   TEST(texts_become_trees), TEST(bad_texts_are_refused_with_line_and_remedy),
 		   TEST(getters_check_types_and_leftovers), TEST(nearest_is_near),
 		   TEST(streams_keep_line_numbers), TEST(what_is_written_reads_back),
 		   TEST(writing_is_for_readers), TEST(json_strings_are_json),
