@@ -72,6 +72,14 @@ static const struct mk_option table[] = {
 		.help = "branches looked at this long after the last fetch are fetched again",
 	},
 	{
+		.name = "git_timeout",
+		.type = MK_OPTION_DURATION,
+		.standard = "60s",
+		.min = 100 * MK_MS,
+		.max = 86400 * MK_SEC,
+		.help = "a git server that says nothing for so long is given up",
+	},
+	{
 		.name = "cache_limit",
 		.type = MK_OPTION_SIZE,
 		.standard = "10G",

@@ -14,6 +14,7 @@
 #include "base/options.h"
 #include "base/path.h"
 #include "core.h"
+#include "domain/code.h"
 #include "db/lease.h"
 
 /* $NAME if it is an absolute path (XDG: others are to be ignored). */
@@ -181,6 +182,7 @@ void mantik_close(struct mantik *m)
 {
 	if (!m)
 		return;
+	mk_code_close(m);
 	mk_db_close(m->db);
 	mk_options_free(m->options);
 	free(m->data_dir);

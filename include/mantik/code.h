@@ -109,7 +109,8 @@ int mk_code_mlprojects(struct mk_call *call, struct mantik *m, int64_t repositor
 int mk_code_resolve(struct mk_call *call, struct mantik *m, int64_t repository_id,
 		    const char *branch, const char *commit, struct mk_oid *ret,
 		    char **ret_branch) _must_check_;
-/* Own ref refs/mantik/runs/<uid>, so that a force-push or gc never loses the commit. */
+/* Own ref refs/mantik/runs/<commit>, so that a force-push or gc never loses the commit. One ref a
+ * commit, not one a run: each fetch compares all refs, and runs are many. */
 int mk_code_pin(struct mk_call *call, struct mantik *m, int64_t repository_id,
 		const struct mk_oid *commit, const char *run_uid) _must_check_;
 /* Writes the tree of a commit (below subdir, "" = all) into an existing directory. Links are made

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sources of bytes. Two sorts: memory, and a descriptor of a local file. What a run left behind
+ * lies in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
+ * directory and through no link.
+ *
+ *	<data>/runs/<uid>/{stdout,stderr,scheduler,submission}
+ *	                  /artifacts/...
+ */
+#include "domain/blob.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <mantik/run.h>
+
+#include "core.h"
+
+struct mk_blob {
+	char *data; /* NULL: fd */
+	int fd;
+	int64_t size; /* of a growing one: the longest seen */
+	bool growing;
+};
+
+static const char *const log_files[] = {
+	[MK_LOG_STDOUT] = "stdout",
+	[MK_LOG_STDERR] = "stderr",
+	[MK_LOG_SCHEDULER] = "scheduler",
+	[MK_LOG_SUBMISSION] = "submission",
+};
+
+struct mk_blob *mk_blob_of_memory(char *data, size_t len)
+{
+	struct mk_blob *blob = mk_new(struct mk_blob);
+
+	*blob = (struct mk_blob){.data = data, .fd = -1, .size = (int64_t)len};
+	return blob;
+}
+
+struct mk_blob *mk_blob_of_fd(int fd, int64_t size, bool growing)
+{
+	struct mk_blob *blob = mk_new(struct mk_blob);
+
+	*blob = (struct mk_blob){.fd = fd, .size = size, .growing = growing};
+	return blob;
+}
+
+static int64_t mtime_of(const struct stat *st)
+{
+	return (int64_t)st->st_mtim.tv_sec * MK_SEC + st->st_mtim.tv_nsec;
+}
+
+int mk_blob_stat(struct mk_call *call, struct mk_blob *blob, struct mk_blob_stat *ret)
+{
+	struct stat st;
+
+	if (blob->data) {
+		*ret = (struct mk_blob_stat){.size = blob->size};
+		return 0;
+	}
+	if (fstat(blob->fd, &st) < 0)
+		return mk_fail(call, errno, "an open file: %s", strerror(errno));
+	*ret = (struct mk_blob_stat){
+		.size = blob->growing ? st.st_size : blob->size,
+		.mtime = mtime_of(&st),
+		.growing = blob->growing,
+		.executable = st.st_mode & 0100,
+	};
+	return 0;
+}
+
+ssize_t mk_blob_read(struct mk_call *call, struct mk_blob *blob, void *buf, size_t len,
+		     int64_t offset)
+{
+	size_t done = 0;
+
+	if (offset < 0)
+		return mk_fail(call, EINVAL, "a read before the beginning");
+	if (!blob->growing) {
+		if (offset >= blob->size)
+			return 0;
+		if ((uint64_t)len > (uint64_t)(blob->size - offset))
+			len = (size_t)(blob->size - offset);
+	}
+	if (blob->data) {
+		memcpy(buf, blob->data + offset, len);
+		return (ssize_t)len;
+	}
+	while (done < len) {
+		ssize_t n = pread(blob->fd, (char *)buf + done, len - done, offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mk_fail(call, errno, "an open file: %s", strerror(errno));
+		if (n == 0 && !blob->growing)
+			return mk_fail(call, ESTALE, "the file became shorter while it was read");
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int mk_blob_fd(struct mk_blob *blob)
+{
+	return blob->data ? -1 : blob->fd;
+}
+
+void mk_blob_close(struct mk_blob *blob)
+{
+	if (!blob)
+		return;
+	free(blob->data);
+	mk_closep(&blob->fd);
+	free(blob);
+}
+
+static int open_beneath(int dir, const char *name, uint64_t flags)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+}
+
+/* uid and whether it may still write, by the database alone. */
+static int run_of(struct mk_call *call, struct mantik *m, int64_t run_id, char uid[33],
+		  bool *ret_live)
+{
+	struct mk_conn *conn;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_reader(call, m->db, &conn);
+
+	if (r == 0)
+		r = mk_prepare(call, conn, "SELECT uid, status FROM runs WHERE id = ?1", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, run_id);
+	r = mk_step(call, stmt);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return mk_fail(call, ENOENT, "no run %lld", (long long)run_id);
+	(void)snprintf(uid, 33, "%s", mk_col_text(stmt, 0));
+	*ret_live = !mk_status_final((enum mk_status)mk_col_int(stmt, 1));
+	return 0;
+}
+
+/* -ENOENT without a text: nothing was recorded yet. */
+static int open_record(struct mk_call *call, struct mantik *m, const char *uid)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(65536);
+
+	(void)mk_buf_printf(&path, "%s/runs/%s", m->data_dir, uid);
+
+	int fd = open(mk_buf_text(&path), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		return fd;
+	return errno == ENOENT ? -ENOENT
+			       : mk_fail(call, errno, "%s: %s", mk_buf_text(&path),
+					 strerror(errno));
+}
+
+int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
+		    struct mk_blob **ret)
+{
+	char uid[33];
+	bool live;
+	struct stat st;
+	int r = run_of(call, m, run_id, uid, &live);
+
+	if (r < 0)
+		return r;
+
+	_cleanup_close_ int dir = open_record(call, m, uid);
+
+	if (dir < 0 && dir != -ENOENT)
+		return dir;
+
+	_cleanup_close_ int fd = -1;
+
+	if (dir >= 0) {
+		fd = open_beneath(dir, log_files[log], O_RDONLY | O_NONBLOCK);
+		if (fd < 0 && errno != ENOENT)
+			return mk_fail(call, errno, "run %.8s: %s: %s", uid, log_files[log],
+				       strerror(errno));
+	}
+	if (fd < 0) { /* not begun: an empty log */
+		*ret = mk_blob_of_memory(mk_strdup(""), 0);
+		return 0;
+	}
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return mk_fail(call, EIO, "run %.8s: %s is no file", uid, log_files[log]);
+	*ret = mk_blob_of_fd(mk_steal_fd(&fd), st.st_size, live);
+	return 0;
+}
+
+int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
+		    struct mk_blob_stat *ret)
+{
+	char uid[33];
+	bool live;
+	struct stat st;
+	_cleanup_buf_ struct mk_buf path = MK_BUF(65536);
+	int r = run_of(call, m, run_id, uid, &live);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_printf(&path, "%s/runs/%s/%s", m->data_dir, uid, log_files[log]);
+	if (lstat(mk_buf_text(&path), &st) < 0) {
+		if (errno != ENOENT)
+			return mk_fail(call, errno, "%s: %s", mk_buf_text(&path), strerror(errno));
+		*ret = (struct mk_blob_stat){.growing = live};
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return mk_fail(call, EIO, "run %.8s: %s is no file", uid, log_files[log]);
+	*ret = (struct mk_blob_stat){
+		.size = st.st_size, .mtime = mtime_of(&st), .growing = live};
+	return 0;
+}
+
+/* An O_PATH descriptor of artifacts/<path>; a link is opened as itself. ENOENT with a text. */
+static int open_artifact(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
+			 bool *ret_live)
+{
+	char uid[33];
+	_cleanup_buf_ struct mk_buf name = MK_BUF(65536);
+	int r = run_of(call, m, run_id, uid, ret_live);
+
+	if (r < 0)
+		return r;
+
+	_cleanup_close_ int dir = open_record(call, m, uid);
+
+	if (dir < 0 && dir != -ENOENT)
+		return dir;
+	(void)mk_buf_printf(&name, "artifacts/%s", path);
+
+	int fd = -1;
+
+	if (dir >= 0) {
+		/* NO_SYMLINKS with O_PATH|O_NOFOLLOW allows the last part to be a link. */
+		fd = open_beneath(dir, *path ? mk_buf_text(&name) : "artifacts",
+				  O_PATH | O_NOFOLLOW);
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
+			return mk_fail(call, errno, "run %.8s: artifacts/%s: %s", uid, path,
+				       strerror(errno));
+	}
+	return mk_fail(call, ENOENT, "run %.8s has no artifact %s", uid, path);
+}
+
+static struct mk_dirent dirent_of(const char *name, const struct stat *st)
+{
+	return (struct mk_dirent){
+		.name = name,
+		.is_dir = S_ISDIR(st->st_mode),
+		.is_link = S_ISLNK(st->st_mode),
+		.executable = S_ISREG(st->st_mode) && st->st_mode & 0100,
+		.size = S_ISDIR(st->st_mode) ? 0 : st->st_size,
+		.mtime = mtime_of(st),
+	};
+}
+
+int mk_run_artifact_list(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
+			 mk_dirent_emit *emit, void *arg)
+{
+	bool live;
+	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
+	struct dirent *entry;
+	int r = 0;
+
+	if (at == -ENOENT && !*path) {
+		/* Nothing was kept (yet): the directory is there and empty. But no run is ENOENT. */
+		char uid[33];
+
+		mk_error_clear(call);
+		return run_of(call, m, run_id, uid, &live);
+	}
+	if (at < 0)
+		return at;
+
+	int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+	if (!dir) {
+		r = mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+		mk_closep(&fd);
+		return r;
+	}
+	while (r == 0 && (errno = 0, entry = readdir(dir))) {
+		struct stat st;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue; /* gone since */
+		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
+			continue;
+
+		struct mk_dirent it = dirent_of(entry->d_name, &st);
+
+		r = emit(arg, &it);
+	}
+	if (r == 0 && errno)
+		r = mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+	closedir(dir);
+	return r;
+}
+
+int mk_run_artifact_stat(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
+			 struct mk_dirent *ret)
+{
+	bool live;
+	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
+	const char *slash = strrchr(path, '/');
+	struct stat st;
+
+	if (at < 0)
+		return at;
+	if (fstatat(at, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+	*ret = dirent_of(slash ? slash + 1 : path, &st);
+	return 0;
+}
+
+int mk_run_artifact_open(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
+			 struct mk_blob **ret)
+{
+	bool live;
+	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
+	char self[64], target[4096];
+	struct stat st;
+
+	if (at < 0)
+		return at;
+	if (fstatat(at, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+	if (S_ISLNK(st.st_mode)) { /* its text, for readlink */
+		ssize_t n = readlinkat(at, "", target, sizeof(target));
+
+		if (n < 0)
+			return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+		*ret = mk_blob_of_memory(mk_strndup(target, (size_t)n), (size_t)n);
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return mk_fail(call, S_ISDIR(st.st_mode) ? EISDIR : EACCES,
+			       "artifacts/%s is no file", path);
+	/* The same file again for reading: by its descriptor, so that nobody can swap it. */
+	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", at);
+
+	int fd = open(self, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+	*ret = mk_blob_of_fd(fd, st.st_size, live);
+	return 0;
+}
