@@ -456,8 +456,7 @@ static int read_node(struct reader *r, int depth, struct mk_doc **ret)
 	return 0;
 }
 
-/* The offset of the first byte that is not UTF-8 or is NUL; len when there is none. */
-static size_t check_utf8(const char *text, size_t len)
+size_t mk_utf8_bad(const char *text, size_t len)
 {
 	for (size_t i = 0; i < len;) {
 		unsigned char c = (unsigned char)text[i];
@@ -488,7 +487,7 @@ static int check_bytes(struct reader *r)
 		return mk_fail(r->call, EFBIG, "%s: %zu bytes, at most 1 MiB is taken", r->name,
 			       r->len);
 
-	size_t bad = check_utf8(r->text, r->len);
+	size_t bad = mk_utf8_bad(r->text, r->len);
 
 	if (bad == r->len)
 		return 0;
