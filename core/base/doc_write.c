@@ -154,13 +154,30 @@ static void put_blanks(struct mk_buf *buf, int n)
 	(void)mk_buf_printf(buf, "%*s", n, "");
 }
 
-static void put_block(struct mk_buf *buf, const char *text, int indent)
+/* In a folded block a single line end between lines that are not indented reads as a blank: such
+ * lines are set apart by one more. */
+static void put_fold(struct mk_buf *buf, const char *text, const char *line_end)
+{
+	const char *line = line_end;
+
+	while (line > text && line[-1] != '\n')
+		line--;
+	if (line_end == line || *line == ' ' || *line == '\t')
+		return;
+	line_end += strspn(line_end, "\n");
+	if (*line_end && *line_end != ' ' && *line_end != '\t')
+		(void)mk_buf_putc(buf, '\n');
+}
+
+static void put_block(struct mk_buf *buf, const char *text, int indent, bool folded)
 {
 	size_t n = strlen(text);
+	const char *begin = text;
 
-	(void)mk_buf_puts(buf, text[n - 1] != '\n'			? "|-\n"
-			       : n > 1 && text[n - 2] == '\n'	? "|+\n"
-								: "|\n");
+	(void)mk_buf_putc(buf, folded ? '>' : '|');
+	(void)mk_buf_puts(buf, text[n - 1] != '\n'			? "-\n"
+			       : n > 1 && text[n - 2] == '\n'	? "+\n"
+								: "\n");
 	while (*text) {
 		size_t len = strcspn(text, "\n");
 
@@ -168,6 +185,8 @@ static void put_block(struct mk_buf *buf, const char *text, int indent)
 			put_blanks(buf, indent);
 		(void)mk_buf_put(buf, text, len);
 		(void)mk_buf_putc(buf, '\n');
+		if (folded)
+			put_fold(buf, begin, text + len);
 		text += len + (text[len] == '\n');
 	}
 }
@@ -202,7 +221,7 @@ static void put_node(struct mk_buf *buf, const struct mk_doc *doc, int indent, b
 		return;
 	case MK_DOC_SCALAR:
 		if (is_block(doc->text)) {
-			put_block(buf, doc->text, indent + 2);
+			put_block(buf, doc->text, indent + 2, doc->style == '>');
 			return;
 		}
 		mk_yaml_scalar(buf, doc->text, !doc->quoted);

@@ -265,6 +265,36 @@ static void what_is_written_reads_back(void)
 	}
 }
 
+static void blocks_keep_their_kind(void)
+{
+	static const char *const texts[] = {
+		"a\nb\n",	   "a\n  b\n  c\nd\n", "a\n\nb",	     "a\n\n  b\n\nc\n", "a\n",
+		"a\n  b\n\n\nc\n\n\n", "a\n\n\nb\nc\n\n", "a\n\tb\n\nc\n",
+	};
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	for (size_t i = 0; i < 2 * N(texts); i++) {
+		struct mk_doc text = {.type = MK_DOC_SCALAR,
+				      .text = (char *)texts[i / 2],
+				      .quoted = true,
+				      .style = i % 2 ? '>' : '|'};
+		struct mk_doc *items[] = {&text, &text};
+		struct mk_doc list = {.type = MK_DOC_LIST, .items = items, .n = 2};
+		_cleanup_buf_ struct mk_buf yaml = MK_BUF(1000);
+
+		mk_yaml_node(&yaml, &list, 0);
+
+		_cleanup_doc_ struct mk_doc *doc = parse(&call, mk_buf_text(&yaml));
+
+		CHECK_TEXT(call.error.text, NULL);
+		NEED(doc && doc->n == 2);
+		CHECK_TEXT(doc->items[0]->text, texts[i / 2]);
+		CHECK_TEXT(doc->items[1]->text, texts[i / 2]);
+		CHECK_INT(doc->items[0]->style, text.style);
+	}
+}
+
 static void writing_is_for_readers(void)
 {
 	static const char in[] = "name: run\nlr: 7e-6\nq: '7e-6'\ncommand: |\n  a\n  b\nl: [x, {y: 1, z: "
@@ -457,7 +487,7 @@ int main(void)
 		   TEST(texts_become_trees), TEST(bad_texts_are_refused_with_line_and_remedy),
 		   TEST(getters_check_types_and_leftovers), TEST(nearest_is_near),
 		   TEST(streams_keep_line_numbers), TEST(what_is_written_reads_back),
-		   TEST(writing_is_for_readers), TEST(json_strings_are_json),
+		   TEST(blocks_keep_their_kind), TEST(writing_is_for_readers), TEST(json_strings_are_json),
 		   TEST(merging_replaces_merges_removes), TEST(bombs_cost_nothing),
 		   TEST(many_values_have_a_limit));
 }
