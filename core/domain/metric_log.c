@@ -510,7 +510,7 @@ int mk_metric_append_harvest(struct mk_call *call, struct mk_conn *conn, const s
 {
 	_cleanup_points_ struct points points = {};
 	size_t used = 0;
-	int64_t offset;
+	int64_t offset = 0;
 	int r = mk_logging_allowed(call, conn, h->run_id);
 
 	if (r == 0)
