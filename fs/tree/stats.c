@@ -2,6 +2,8 @@
 /* Counters, gauges and the log of the mount: what .mantik/stats.json and .mantik/log show. */
 #include "row.h"
 
+#include <mantik/error.h>
+
 #include <stdio.h>
 
 static const char *const op_names[FS_OP_COUNT] = {
@@ -104,4 +106,5 @@ void fs_record_error(struct fs_tree *tree, const char *path, const struct mk_err
 		return;
 	fs_log_line(tree, "%s: %s: %s", path, strerror(error->code),
 		    error->text ? error->text : "");
+	mk_error_record(tree->m, path, error);
 }

@@ -288,6 +288,7 @@ static const struct fs_row sites_rows[] = {
 /* --- the top ------------------------------------------------------------------------------- */
 
 static const struct fs_row mantik_rows[] = {
+	{.name = "errors", .mode = FILE_, .class = FS_LIVE, .show = fs_errors_show},
 	{.name = "log", .mode = FILE_, .class = FS_LIVE, .stat = fs_log_stat,
 	 .show = fs_log_show},
 	{.name = "stats.json", .mode = FILE_, .class = FS_LIVE, .show = fs_stats_show},

@@ -2,7 +2,13 @@
 /* .mantik/: about the mount itself. */
 #include "../noun.h"
 
+#include <mantik/error.h>
 #include <mantik/option.h>
+
+int fs_errors_show(struct fs_at *at, struct mk_buf *text)
+{
+	return mk_error_table(at->call, at->m, text);
+}
 
 int fs_log_stat(struct fs_at *at, struct fs_stat *st)
 {

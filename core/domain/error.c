@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Errors that users met: written by front ends once per failed operation, read when they wonder. */
+#include <mantik/error.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "core.h"
+#include "domain/tsv.h"
+
+enum { KEPT = 1000 };
+
+struct record {
+	const char *path;
+	const struct mk_error *error;
+};
+
+static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct record *record = arg;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL, *old = NULL;
+	int r = mk_prepare(call, conn,
+			   "INSERT INTO errors (time, path, code, text, remote, detail) "
+			   "VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, mk_now_real());
+	mk_bind_text(stmt, 2, record->path);
+	mk_bind_int(stmt, 3, record->error->code);
+	mk_bind_text(stmt, 4, record->error->text ? record->error->text
+						  : strerror(record->error->code));
+	mk_bind_text(stmt, 5, record->error->remote);
+	mk_bind_text(stmt, 6, record->error->detail);
+	r = mk_exec(call, stmt);
+	if (r < 0)
+		return r;
+	r = mk_prepare(call, conn, "DELETE FROM errors WHERE id <= ?1", &old);
+	if (r < 0)
+		return r;
+	mk_bind_int(old, 1, mk_last_id(conn) - KEPT);
+	return mk_exec(call, old);
+}
+
+void mk_error_record(struct mantik *m, const char *path, const struct mk_error *error)
+{
+	struct record record = {path, error};
+	_cleanup_call_ struct mk_call call;
+
+	if (!error->code || m->read_only)
+		return;
+	mk_call_init(&call);
+	call.may_wait = MK_ANY;
+	call.deadline = mk_now_mono() + 200 * MK_MS;
+	(void)!mk_db_write(&call, m->db, MK_KILLSAFE, insert, &record);
+}
+
+int mk_error_list(struct mk_call *call, struct mantik *m, const char *path, mk_error_emit *emit,
+		  void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	struct mk_conn *conn;
+	int r = mk_db_reader(call, m->db, &conn);
+
+	if (r == 0)
+		r = mk_prepare(call, conn,
+			       "SELECT time, path, code, text, remote, detail FROM errors "
+			       "WHERE ?1 IS NULL OR path = ?1 OR "
+			       "substr(path, 1, length(?1) + 1) = ?1 || '/' ORDER BY id",
+			       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, path);
+	while ((r = mk_step(call, stmt)) == 1) {
+		const char *name = strerrorname_np((int)mk_col_int(stmt, 2));
+		const struct mk_error_entry entry = {
+			.time = mk_col_int(stmt, 0),
+			.path = mk_col_text(stmt, 1),
+			.name = name ? name : "?",
+			.text = mk_col_text(stmt, 3),
+			.remote = mk_col_text(stmt, 4),
+			.detail = mk_col_text(stmt, 5),
+		};
+
+		r = emit(arg, &entry);
+		if (r != 0)
+			return r;
+	}
+	return r;
+}
+
+static int put_line(void *arg, const struct mk_error_entry *entry)
+{
+	struct mk_buf *out = arg;
+	char when[32];
+
+	mk_time_text(entry->time, true, when);
+	(void)mk_buf_printf(out, "%s\t", when);
+	mk_tsv_put(out, entry->path);
+	(void)mk_buf_printf(out, "\t%s\t", entry->name);
+	mk_tsv_put(out, entry->text);
+	(void)mk_buf_putc(out, '\t');
+	mk_tsv_put(out, entry->remote);
+	(void)mk_buf_putc(out, '\t');
+	mk_tsv_put(out, entry->detail);
+	return mk_buf_putc(out, '\n');
+}
+
+int mk_error_table(struct mk_call *call, struct mantik *m, struct mk_buf *ret)
+{
+	(void)mk_buf_puts(ret, "time\tpath\terrno\ttext\tremote\tdetail\n");
+	return mk_error_list(call, m, NULL, put_line, ret);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Errors that users met: kept, found by path, the last 1000 of them. */
+#include <mantik/error.h>
+
+#include "runs.h"
+
+static int add_text(void *arg, const struct mk_error_entry *entry)
+{
+	return mk_list_add(arg, entry->text);
+}
+
+static void record(struct mantik *m, const char *path, int code, const char *text)
+{
+	const struct mk_error error = {.code = code, .text = (char *)text};
+
+	mk_error_record(m, path, &error);
+}
+
+static void errors_are_found_by_path(void)
+{
+	PLATFORM(p);
+	_cleanup_list_ struct mk_list all = {}, some = {};
+
+	record(p.m, "/projects/a/runs/new", EINVAL, "runs/new:4: no");
+	record(p.m, "/projects/ab", EPERM, "not here");
+	record(p.m, "/projects/a", EBUSY, NULL);
+	record(p.m, "/projects/a", 0, "nothing happened");
+	CHECK_INT(mk_error_list(&p.call, p.m, NULL, add_text, &all), 0);
+	CHECK_INT(all.n, 3);
+	CHECK_INT(mk_error_list(&p.call, p.m, "/projects/a", add_text, &some), 0);
+	NEED(some.n == 2);
+	CHECK_TEXT(some.v[0], "runs/new:4: no");
+	CHECK_TEXT(some.v[1], strerror(EBUSY));
+}
+
+static void table_escapes_and_names(void)
+{
+	PLATFORM(p);
+	_cleanup_buf_ struct mk_buf table = MK_BUF(MK_LIMIT_TEXT);
+	const struct mk_error error = {
+		.code = EREMOTEIO, .text = (char *)"a\tb", .remote = (char *)"git:x",
+		.detail = (char *)"two\nlines",
+	};
+
+	mk_error_record(p.m, "/x", &error);
+	CHECK_INT(mk_error_table(&p.call, p.m, &table), 0);
+	CHECK(strstr(mk_buf_text(&table), "\t/x\tEREMOTEIO\ta\\tb\tgit:x\ttwo\\nlines\n"));
+}
+
+static void only_the_last_1000_are_kept(void)
+{
+	PLATFORM(p);
+	_cleanup_list_ struct mk_list all = {};
+	char text[32];
+
+	for (int i = 0; i < 1010; i++) {
+		snprintf(text, sizeof(text), "error %d", i);
+		record(p.m, "/x", EIO, text);
+	}
+	CHECK_INT(mk_error_list(&p.call, p.m, NULL, add_text, &all), 0);
+	NEED(all.n == 1000);
+	CHECK_TEXT(all.v[0], "error 10");
+	CHECK_TEXT(all.v[999], "error 1009");
+}
+
+int main(void)
+{
+	return RUN(TEST(errors_are_found_by_path), TEST(table_escapes_and_names),
+		   TEST(only_the_last_1000_are_kept));
+}
