@@ -162,6 +162,16 @@ static int look_at_lease(struct mk_call *call, struct mantik *m)
 	return 0;
 }
 
+/* The machine's configuration, then the user's over it. $MANTIK_SYSTEM_CONFIG is for tests. */
+static int read_options(struct mk_call *call, struct mantik *m)
+{
+	const char *machine = env_path("MANTIK_SYSTEM_CONFIG");
+	_cleanup_free_ char *own = join(m->config_dir, "config.yaml");
+	int r = mk_options_read(call, m->options, machine ? machine : "/etc/mantik/config.yaml");
+
+	return r < 0 ? r : mk_options_read(call, m->options, own);
+}
+
 static int open_db(struct mk_call *call, struct mantik *m)
 {
 	static const char *const names[] = {
@@ -207,6 +217,8 @@ int mantik_open(struct mk_call *call, const struct mantik_options *options, stru
 	int r = choose(call, "configuration", options->config_dir, "MANTIK_CONFIG_DIR",
 		       "XDG_CONFIG_HOME", ".config", &m->config_dir);
 
+	if (r == 0)
+		r = read_options(call, m);
 	if (r == 0)
 		r = choose_dirs(call, options, m);
 	if (r == 0)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a text shows before anybody wrote it: every key that can be set, commented out. Uncommenting
+ * a line must give a valid text (tested). `{}` is the owner's name. */
+#include "domain/texts.h"
+
+#include <string.h>
+
+static const char *const templates[MK_TEXT_KINDS] = {
+	[MK_TEXT_PROJECT] =
+		"# project.yaml of {}: remove a # to set a value.\n"
+		"# name: a title for people\n"
+		"# summary: one line about the project\n"
+		"# public: false\n"
+		"# owner: ana\n"
+		"# labels: [domain/weather, method/classification]\n"
+		"# members: {ben: Researcher}  # Guest, Reporter, Researcher, Maintainer or Owner\n"
+		"# site: local  # where runs go that do not say otherwise\n",
+	[MK_TEXT_README] = "# {}\n",
+	[MK_TEXT_DEFAULTS] = "# What is set here, specs written to runs/new may leave out. Remove "
+			     "a # to set a value.\n"
+			     "# experiment: baseline\n"
+			     "# code: {repository: a2, branch: main}\n"
+			     "# mlproject: MLproject\n"
+			     "# entry_point: main\n"
+			     "# parameters: {learning_rate: 1e-5}\n"
+			     "# site: local\n"
+			     "# account: mybudget\n"
+			     "# backend_config: configs/local.yaml\n"
+			     "# override: {Resources: {Runtime: 2h}}\n"
+			     "# artifacts: [predictions.csv]\n",
+	[MK_TEXT_EXPERIMENT] =
+		"# experiment.yaml of {}: remove a # to set a value.\n"
+		"# note: what this experiment is to find out\n"
+		"# labels: [method/finetuning]\n"
+		"# primary_metric: {name: accuracy, goal: maximize, of: last}  # minimize; best\n",
+	[MK_TEXT_REPOSITORY] =
+		"# repository.yaml of {}: where its code comes from. Only uri is needed.\n"
+		"uri:\n"
+		"# platform: github\n"
+		"# connection: github\n"
+		"# default_branch: main\n"
+		"# labels: [language/python]\n",
+};
+
+void mk_text_template(enum mk_text_kind kind, const char *name, struct mk_buf *ret)
+{
+	const char *text = templates[kind];
+	const char *hole = strstr(text, "{}");
+
+	if (hole) {
+		(void)mk_buf_put(ret, text, (size_t)(hole - text));
+		(void)mk_buf_puts(ret, name);
+		text = hole + 2;
+	}
+	(void)mk_buf_puts(ret, text);
+}

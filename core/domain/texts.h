@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Editable texts inside core/domain: what a text means, found out before it is stored. */
+#ifndef MK_TEXTS_H
+#define MK_TEXTS_H
+
+#include <mantik/text.h>
+
+#include "db/db.h"
+
+/* What the database keeps of a text beside it. Freed with mk_meaning_free. */
+struct mk_meaning {
+	char *site;   /* project.yaml */
+	char *metric; /* experiment.yaml */
+	bool maximize, best;
+	char *uri, *platform, *connection, *default_branch; /* repository.yaml */
+};
+void mk_meaning_free(struct mk_meaning *meaning);
+#define _cleanup_meaning_ _cleanup_(mk_meaning_free)
+
+const char *mk_text_name(enum mk_text_kind kind); /* "project.yaml" */
+/* EINVAL `project.yaml:3: …`, EFBIG. (text_check.c) */
+int mk_text_check(struct mk_call *call, enum mk_text_kind kind, const char *text, size_t len,
+		  struct mk_meaning *ret) _must_check_;
+/* What a fresh owner shows; name is its own. (text_template.c) */
+void mk_text_template(enum mk_text_kind kind, const char *name, struct mk_buf *ret);
+
+#endif
