@@ -62,6 +62,17 @@ struct decision {
 	int error;
 };
 
+/* For stats.json. */
+static void gauges(struct sweeper *sweeper, int n_ops, int n_parked)
+{
+	struct fs_tree *tree = sweeper->mount->tree;
+
+	fs_gauge(tree, "waiting", n_ops - n_parked);
+	fs_gauge(tree, "parked", n_parked);
+	fs_gauge(tree, "late", atomic_load(&sweeper->n_late));
+	fs_gauge(tree, "lane_threads", mk_lanes_threads(sweeper->mount->lanes));
+}
+
 /* --- states ---------------------------------------------------------------------------------- */
 
 static void wake(struct sweeper *sweeper)
@@ -122,8 +133,10 @@ static bool change(struct sweeper *sweeper, struct op *op, enum op_state state, 
 			     sweeper->stopping ||
 			     (op->call.deadline &&
 			      (!sweeper->wakes_at || op->call.deadline < sweeper->wakes_at)));
+	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
 
 	pthread_mutex_unlock(&sweeper->lock);
+	gauges(sweeper, n_ops, n_parked);
 	if (look)
 		wake(sweeper);
 	return ours;
@@ -154,7 +167,11 @@ bool sweeper_claim(struct sweeper *sweeper, struct op *op)
 		set_state(sweeper, op, OP_ANSWERED);
 		unlist(sweeper, op);
 	}
+
+	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
+
 	pthread_mutex_unlock(&sweeper->lock);
+	gauges(sweeper, n_ops, n_parked);
 	if (ours)
 		op_unref(op); /* the list's */
 	return ours;
@@ -201,7 +218,11 @@ void sweeper_late_done(struct sweeper *sweeper)
 	pthread_mutex_lock(&sweeper->lock);
 	if (atomic_fetch_sub(&sweeper->n_late, 1) == 1)
 		forgets = mk_steal(&sweeper->forgets);
+
+	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
+
 	pthread_mutex_unlock(&sweeper->lock);
+	gauges(sweeper, n_ops, n_parked);
 	while (forgets) {
 		struct forget *next = forgets->next;
 
@@ -354,16 +375,6 @@ static void act(struct sweeper *sweeper, struct decision *decision)
 
 /* --- the thread ------------------------------------------------------------------------------ */
 
-static void gauges(struct sweeper *sweeper, int n_ops, int n_parked)
-{
-	struct fs_tree *tree = sweeper->mount->tree;
-
-	fs_gauge(tree, "waiting", n_ops - n_parked);
-	fs_gauge(tree, "parked", n_parked);
-	fs_gauge(tree, "late", atomic_load(&sweeper->n_late));
-	fs_gauge(tree, "lane_threads", mk_lanes_threads(sweeper->mount->lanes));
-}
-
 /* One look at all ops; gives when to look again, 0 for never. */
 static int64_t sweep(struct sweeper *sweeper)
 {
@@ -410,17 +421,18 @@ static void *thread_main(void *arg)
 {
 	struct sweeper *sweeper = arg;
 
-	while (!may_end(sweeper)) {
+	for (;;) {
 		int64_t next = sweep(sweeper), left = next ? next - mk_now_mono() : 0;
 		struct pollfd fd = {.fd = sweeper->wake, .events = POLLIN};
 		eventfd_t value;
 
+		if (may_end(sweeper)) /* the sweep may have answered the last one */
+			return NULL;
 		if (next && left <= 0)
 			continue;
 		if (poll(&fd, 1, next ? (int)((left + MK_MS - 1) / MK_MS) : -1) > 0)
 			(void)eventfd_read(sweeper->wake, &value);
 	}
-	return NULL;
 }
 
 struct sweeper *sweeper_new(struct mount *mount)

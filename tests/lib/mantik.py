@@ -24,7 +24,7 @@ BUILD = os.environ.get("MANTIK_TEST_BUILD") or os.path.join(TOP, "build")
 SAMPLE = os.path.join(TOP, "packaging", "examples", "sample")
 # Words in a daemon's output that no test may leave behind.
 SUSPICIOUS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|"
-                        r"Assertion .* failed|double free|corrupted")
+                        r"Assertion .* failed|double free|corrupted|BUG:")
 
 
 def wait_for(condition, what, seconds=20, every=0.02):
@@ -41,7 +41,7 @@ def wait_for(condition, what, seconds=20, every=0.02):
 
 def program(name):
     """The path of one of our programs in the build under test."""
-    for folder in ("tools", "fs", "fs/fuse", "bin"):
+    for folder in ("tools", "fs", "fs/fuse", "bin", "tests/mount"):
         path = os.path.join(BUILD, folder, name)
         if os.path.exists(path):
             return path
