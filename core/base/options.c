@@ -49,6 +49,20 @@ static const struct mk_option table[] = {
 		.help = "how many local jobs may run at once; 0 is the number of processors",
 	},
 	{
+		.name = "cancel_grace",
+		.type = MK_OPTION_DURATION,
+		.standard = "10s",
+		.max = 3600 * MK_SEC,
+		.help = "how long a cancelled local job has between SIGTERM and SIGKILL",
+	},
+	{
+		.name = "daemon_idle",
+		.type = MK_OPTION_DURATION,
+		.standard = "30s",
+		.max = 86400 * MK_SEC,
+		.help = "mantikd goes away when it has had nothing to do for so long",
+	},
+	{
 		.name = "submit_wait",
 		.type = MK_OPTION_DURATION,
 		.standard = "3s",

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The environment of a local job: built from this table and the plan, nothing else is inherited, so
+ * that a run does not depend on which terminal happened to start mantikd. The man page prints the
+ * table.
+ */
+#include "connect/compute/local/local.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+enum source {
+	FROM_PASSWD_HOME,
+	FROM_PASSWD_NAME,
+	FROM_PASSWD_SHELL,
+	FIXED,	     /* value */
+	FROM_DAEMON, /* mantikd's own, else value; NULL: left out */
+	RUN_UID,
+	RUN_DIR,
+	RUN_WORKDIR,
+};
+
+static const struct {
+	const char *name;
+	enum source source;
+	const char *value;
+} table[] = {
+	{"HOME", FROM_PASSWD_HOME, NULL},
+	{"USER", FROM_PASSWD_NAME, NULL},
+	{"LOGNAME", FROM_PASSWD_NAME, NULL},
+	{"SHELL", FROM_PASSWD_SHELL, NULL},
+	{"PATH", FIXED, DEFAULT_PATH},
+	{"LANG", FROM_DAEMON, "C.UTF-8"},
+	{"TMPDIR", FROM_DAEMON, "/tmp"},
+	{"TZ", FROM_DAEMON, NULL},
+	{"MANTIK_RUN_ID", RUN_UID, NULL},
+	{"MANTIK_RUN_DIR", RUN_DIR, NULL},
+	{"MANTIK_WORKING_DIRECTORY", RUN_WORKDIR, NULL},
+};
+
+int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
+		   const char *cwd, struct mk_pairs *ret)
+{
+	_cleanup_free_ char *run_dir = mk_strf("%s/.mantik", order->workdir);
+	char space[16384];
+	struct passwd entry, *user = NULL;
+
+	(void)getpwuid_r(getuid(), &entry, space, sizeof(space), &user);
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		const char *value = table[i].value;
+		const char *daemon = table[i].source == FROM_DAEMON ? getenv(table[i].name) : NULL;
+
+		switch (table[i].source) {
+		case FROM_PASSWD_HOME:
+			/* A HOME set by hand is where the user's files are. */
+			value = getenv("HOME");
+			if (!value || *value != '/')
+				value = user ? user->pw_dir : "/";
+			break;
+		case FROM_PASSWD_NAME:
+			value = user ? user->pw_name : "";
+			break;
+		case FROM_PASSWD_SHELL:
+			value = user && *user->pw_shell ? user->pw_shell : "/bin/sh";
+			break;
+		case FIXED:
+			break;
+		case FROM_DAEMON:
+			value = daemon && *daemon ? daemon : value;
+			break;
+		case RUN_UID:
+			value = order->key;
+			break;
+		case RUN_DIR:
+			value = run_dir;
+			break;
+		case RUN_WORKDIR:
+			value = cwd;
+			break;
+		}
+		if (value && mk_pairs_set(ret, table[i].name, value) < 0)
+			return mk_fail(call, ENOMEM, "environment: out of memory");
+	}
+	for (size_t i = 0; i < order->plan->variables.n; i++) {
+		const struct mk_pair *v = &order->plan->variables.v[i];
+
+		if (!*v->key || strchr(v->key, '='))
+			return mk_fail(call, EINVAL, "a variable cannot be named \"%s\"", v->key);
+		if (mk_pairs_set(ret, v->key, v->value) < 0)
+			return mk_fail(call, ENOMEM, "environment: out of memory");
+	}
+	return 0;
+}

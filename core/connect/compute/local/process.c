@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Finding and signalling processes without ever hitting a foreign one. A pid alone means nothing: it
+ * may be used again between looking and signalling. So a process is held by a pidfd first, looked
+ * at again, and only then signalled through the pidfd.
+ *
+ * Used by the shepherd (its descendants) and by mantikd (what a killed shepherd left behind).
+ */
+#include "connect/compute/local/local.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+
+enum { MAX_ENVIRON = 4 << 20 };
+
+static int pidfd_open_(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int pidfd_signal_(int fd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+/* Parent and start of a process from /proc/PID/stat. The name in the second field may hold
+ * anything: what counts begins after the last `)`. */
+static int look(pid_t pid, pid_t *ret_parent, uint64_t *ret_start)
+{
+	char path[64], text[1024];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return -ESRCH;
+	text[n] = 0;
+
+	char *p = strrchr(text, ')');
+	char state;
+	int parent;
+	unsigned long long start;
+
+	if (!p || sscanf(p + 1,
+			 " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			 &state, &parent, &start) != 3)
+		return -ESRCH;
+	if (state == 'Z' || state == 'X')
+		return -ESRCH;
+	*ret_parent = parent;
+	*ret_start = start;
+	return 0;
+}
+
+uint64_t mk_process_start(pid_t pid)
+{
+	pid_t parent;
+	uint64_t start;
+
+	return look(pid, &parent, &start) < 0 ? 0 : start;
+}
+
+bool mk_process_alive(const struct mk_process *process)
+{
+	return process->pid > 0 && process->start && mk_process_start(process->pid) == process->start;
+}
+
+int mk_process_fd(const struct mk_process *process)
+{
+	if (process->pid <= 0)
+		return -ESRCH;
+
+	_cleanup_close_ int fd = pidfd_open_(process->pid);
+
+	if (fd < 0)
+		return fd;
+	/* Looked at after it is held: if this is the right one, the descriptor is. */
+	if (mk_process_start(process->pid) != process->start)
+		return -ESRCH;
+	return mk_steal_fd(&fd);
+}
+
+int mk_process_signal(const struct mk_process *process, int sig)
+{
+	_cleanup_close_ int fd = mk_process_fd(process);
+
+	return fd < 0 ? fd : pidfd_signal_(fd, sig);
+}
+
+struct entry {
+	pid_t pid;
+	pid_t parent;
+	uint64_t start;
+	bool ours;
+};
+
+struct table {
+	struct entry *v;
+	size_t n, cap;
+};
+
+static void table_free(struct table *t)
+{
+	free(t->v);
+	*t = (struct table){};
+}
+
+static int all_processes(struct table *t)
+{
+	DIR *dir = opendir("/proc");
+
+	if (!dir)
+		return -errno;
+	for (struct dirent *e; (e = readdir(dir));) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+
+		struct entry entry = {.pid = (pid_t)strtol(e->d_name, NULL, 10)};
+
+		if (look(entry.pid, &entry.parent, &entry.start) < 0)
+			continue;
+		if (t->n == t->cap) {
+			size_t cap = t->cap ? 2 * t->cap : 256;
+			struct entry *v = reallocarray(t->v, cap, sizeof(*v));
+
+			if (!v)
+				break;
+			t->v = v;
+			t->cap = cap;
+		}
+		t->v[t->n++] = entry;
+	}
+	closedir(dir);
+	return 0;
+}
+
+static bool environment_has(pid_t pid, const char *uid)
+{
+	char path[64];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid())
+		return false;
+
+	_cleanup_buf_ struct mk_buf buf = MK_BUF(MAX_ENVIRON);
+	_cleanup_free_ char *mark = mk_strf("MANTIK_RUN_ID=%s", uid);
+	char part[16384];
+	ssize_t n;
+
+	while ((n = read(fd, part, sizeof(part))) > 0)
+		if (mk_buf_put(&buf, part, (size_t)n) < 0)
+			break;
+	for (const char *p = mk_buf_text(&buf), *end = p + buf.len; p < end; p += strlen(p) + 1)
+		if (strcmp(p, mark) == 0)
+			return true;
+	return false;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+/* Marks the descendants of root: a generation a round, until a round finds none. */
+static void mark_descendants(struct table *t, pid_t root)
+{
+	qsort(t->v, t->n, sizeof(*t->v), by_pid);
+	for (bool more = true; more;) {
+		more = false;
+		for (size_t i = 0; i < t->n; i++) {
+			if (t->v[i].ours)
+				continue;
+
+			struct entry key = {.pid = t->v[i].parent};
+			struct entry *parent = bsearch(&key, t->v, t->n, sizeof(key), by_pid);
+
+			t->v[i].ours = t->v[i].parent == root || (parent && parent->ours);
+			more |= t->v[i].ours;
+		}
+	}
+}
+
+int mk_process_signal_all(pid_t root, const char *uid, int sig)
+{
+	_cleanup_(table_free) struct table t = {};
+	int n = 0;
+
+	if (all_processes(&t) < 0)
+		return 0;
+	if (root > 0 && t.n)
+		mark_descendants(&t, root);
+	for (size_t i = 0; i < t.n; i++) {
+		struct entry *e = &t.v[i];
+
+		if (e->pid <= 1 || e->pid == getpid() || e->pid == root)
+			continue;
+		if (!e->ours && uid && environment_has(e->pid, uid))
+			e->ours = true;
+		if (!e->ours)
+			continue;
+
+		struct mk_process process = {.pid = e->pid, .start = e->start};
+		int r = sig ? mk_process_signal(&process, sig) : mk_process_alive(&process) ? 0 : -ESRCH;
+
+		n += r != -ESRCH;
+	}
+	return n;
+}
