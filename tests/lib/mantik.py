@@ -65,6 +65,7 @@ class Platform:
             "HOME": self.home,
             "PATH": ":".join(folders + ["/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]),
             "XDG_RUNTIME_DIR": runtime,
+            "MANTIKD": os.path.join(BUILD, "tools", "mantikd"),
             "USER": "ana", "LOGNAME": "ana", "LANG": "C.UTF-8", "TERM": "dumb",
             "GIT_AUTHOR_NAME": "Ana", "GIT_AUTHOR_EMAIL": "ana@example.org",
             "GIT_COMMITTER_NAME": "Ana", "GIT_COMMITTER_EMAIL": "ana@example.org",

@@ -142,6 +142,8 @@ int mk_local_stage(struct mk_call *call, struct mk_site *site, const struct mk_j
 	r = check_cwd(call, order, dir);
 	if (r < 0)
 		return r;
+	if (!order->plan->script)
+		return mk_fail(call, EINVAL, "plan: no script");
 	r = mk_file_write(call, dir, ".mantik/job_script", order->plan->script,
 			  strlen(order->plan->script), 0700, false);
 	if (r < 0)

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Artifacts: what the spec's globs match in the job's directory is copied into the record when the
+ * job has ended, and outlives the working directory.
+ *
+ *	<record>/collecting/    being filled; thrown away and begun anew after a kill
+ *	<record>/artifacts/     complete: the same directory, renamed
+ *
+ * The job's files are foreign: every path is opened below the working directory (openat2,
+ * RESOLVE_BENEATH), so that no link leads out of it. `*` and `?` stop at `/`, `**` does not; a
+ * directory that matches is copied with all in it. Runs in a lane thread.
+ */
+#include "engine/engine.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/file.h"
+
+enum { MAX_DEPTH = 64, MAX_FILES = 100000, COPY_PART = 8 << 20 };
+
+struct collect {
+	struct mk_call *call;
+	const struct job *job;
+	int from; /* the job's directory */
+	int to;	  /* collecting/ */
+	int files;
+	int left_out;
+};
+
+static int open_beneath(int dir, const char *path, uint64_t flags)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Not a reason to lose the rest: noted, and the others go on. */
+static void leave_out(struct collect *c, const char *path, const char *why)
+{
+	if (c->left_out++ < 20)
+		engine_note(c->job, "submission", "artifacts: %s left out: %s", path, why);
+}
+
+/* The directories above a path, in collecting/. */
+static int make_parents(struct collect *c, const char *path)
+{
+	for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
+		_cleanup_free_ char *parent = mk_strndup(path, (size_t)(slash - path));
+
+		if (mkdirat(c->to, parent, 0700) < 0 && errno != EEXIST)
+			return mk_fail(c->call, errno, "%s: %s", parent, strerror(errno));
+	}
+	return 0;
+}
+
+static int copy_bytes(struct collect *c, const char *path, int from, int to)
+{
+	for (;;) {
+		int r = mk_call_check(c->call, path);
+
+		if (r < 0)
+			return r;
+
+		ssize_t n = copy_file_range(from, NULL, to, NULL, COPY_PART, 0);
+
+		if (n == 0)
+			return 0;
+		if (n > 0 || errno == EINTR)
+			continue;
+		if (errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+			return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+
+		char part[65536];
+
+		n = read(from, part, sizeof(part));
+		if (n == 0)
+			return 0;
+		if (n < 0)
+			return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+		for (ssize_t done = 0; done < n;) {
+			ssize_t w = write(to, part + done, (size_t)(n - done));
+
+			if (w < 0 && errno != EINTR)
+				return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+			done += w > 0 ? w : 0;
+		}
+	}
+}
+
+static int copy_file(struct collect *c, const char *path, int from, const struct stat *st)
+{
+	struct timespec times[2] = {st->st_mtim, st->st_mtim};
+	int r = make_parents(c, path);
+
+	if (r < 0)
+		return r;
+
+	_cleanup_close_ int to = openat(c->to, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+					st->st_mode & 0100 ? 0700 : 0600);
+
+	if (to < 0)
+		return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+	r = copy_bytes(c, path, from, to);
+	if (r < 0)
+		return r;
+	(void)futimens(to, times);
+	if (fsync(to) < 0)
+		return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+static int take(struct collect *c, const char *path, int depth)
+{
+	_cleanup_close_ int fd = open_beneath(c->from, path, O_RDONLY);
+	struct stat st;
+
+	if (fd == -EXDEV) {
+		leave_out(c, path, "a link out of the working directory");
+		return 0;
+	}
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		leave_out(c, path, strerror(fd < 0 ? -fd : errno));
+		return 0;
+	}
+	if (S_ISREG(st.st_mode)) {
+		if (++c->files > MAX_FILES)
+			return mk_fail(c->call, E2BIG, "more than %d files match", MAX_FILES);
+		return copy_file(c, path, fd, &st);
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		leave_out(c, path, "not a file");
+		return 0;
+	}
+	if (depth > MAX_DEPTH) {
+		leave_out(c, path, "nested too deeply");
+		return 0;
+	}
+
+	int r = make_parents(c, path);
+	DIR *dir = fdopendir(mk_steal_fd(&fd));
+
+	if (r == 0 && mkdirat(c->to, path, 0700) < 0 && errno != EEXIST)
+		r = mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+	for (struct dirent *e; r == 0 && dir && (e = readdir(dir));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    strcmp(e->d_name, ".mantik") == 0)
+			continue;
+
+		_cleanup_free_ char *child = mk_strf("%s/%s", path, e->d_name);
+
+		/* A link to a directory could lead in circles: below a match only files. */
+		if (e->d_type == DT_LNK) {
+			_cleanup_close_ int target = open_beneath(c->from, child, O_PATH);
+
+			if (target >= 0 && fstat(target, &st) == 0 && S_ISDIR(st.st_mode)) {
+				leave_out(c, child, "a link to a directory");
+				continue;
+			}
+		}
+		r = take(c, child, depth + 1);
+	}
+	if (dir)
+		closedir(dir);
+	return r;
+}
+
+/* Follows a pattern part by part; `path` is what matched so far. */
+static int match(struct collect *c, const char *path, const char *pattern, int depth)
+{
+	size_t len = strcspn(pattern, "/");
+	_cleanup_free_ char *part = mk_strndup(pattern, len);
+	const char *rest = pattern + len + strspn(pattern + len, "/");
+	bool any = strcmp(part, "**") == 0;
+	int r = mk_call_check(c->call, "artifacts");
+
+	if (r < 0)
+		return r;
+	if (!*part || depth > MAX_DEPTH)
+		return 0;
+	/* `**` may also stand for nothing. */
+	if (any && *rest) {
+		r = match(c, path, rest, depth + 1);
+		if (r < 0)
+			return r;
+	}
+
+	_cleanup_close_ int fd = open_beneath(c->from, *path ? path : ".", O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return 0;
+
+	DIR *dir = fdopendir(mk_steal_fd(&fd));
+
+	if (!dir)
+		return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+	for (struct dirent *e; r == 0 && (e = readdir(dir));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+		    (!*path && strcmp(e->d_name, ".mantik") == 0))
+			continue;
+		if (any ? e->d_name[0] == '.' : fnmatch(part, e->d_name, FNM_PERIOD) != 0)
+			continue;
+
+		_cleanup_free_ char *child =
+			mk_strf("%s%s%s", path, *path ? "/" : "", e->d_name);
+
+		if (!*rest)
+			r = take(c, child, depth);
+		else if (any && e->d_type != DT_LNK)
+			r = match(c, child, pattern, depth + 1);
+		else if (!any)
+			r = match(c, child, rest, depth + 1);
+	}
+	closedir(dir);
+	return r;
+}
+
+static int collect(struct mk_call *call, const struct job *job, int record)
+{
+	_cleanup_close_ int workdir = open(job->workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int from = -1, to = -1;
+	const char *sub = job->plan.directory && *job->plan.directory ? job->plan.directory : ".";
+	int r;
+
+	if (workdir < 0)
+		return mk_fail(call, errno, "%s: %s", job->workdir, strerror(errno));
+	from = open_beneath(workdir, sub, O_RDONLY | O_DIRECTORY);
+	if (from < 0)
+		return mk_fail(call, -from, "%s/%s: %s", job->workdir, sub, strerror(-from));
+	if (mkdirat(record, "collecting", 0700) < 0)
+		return mk_fail(call, errno, "collecting: %s", strerror(errno));
+	to = openat(record, "collecting", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (to < 0)
+		return mk_fail(call, errno, "collecting: %s", strerror(errno));
+
+	struct collect c = {.call = call, .job = job, .from = from, .to = to};
+
+	for (size_t i = 0; i < job->plan.artifacts.n; i++) {
+		int before = c.files;
+		const char *pattern = job->plan.artifacts.v[i];
+
+		while (strncmp(pattern, "./", 2) == 0)
+			pattern += 2 + strspn(pattern + 2, "/");
+		r = match(&c, "", pattern, 0);
+		if (r < 0)
+			return r;
+		if (c.files == before)
+			engine_note(job, "submission", "artifacts: nothing matches %s", pattern);
+	}
+	if (c.left_out > 20)
+		engine_note(job, "submission", "artifacts: %d in all left out", c.left_out);
+	if (c.files == 0)
+		return mk_remove_tree(call, record, "collecting");
+	(void)fsync(to);
+	if (renameat(record, "collecting", record, "artifacts") < 0)
+		return mk_fail(call, errno, "artifacts: %s", strerror(errno));
+	(void)fsync(record);
+	return 0;
+}
+
+int artifacts_collect(struct mk_call *call, const struct job *job)
+{
+	_cleanup_close_ int record = -1;
+	int r;
+
+	if (!job->plan.artifacts.n)
+		return 0;
+	record = open(job->record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (record < 0)
+		return mk_fail(call, errno, "%s: %s", job->record, strerror(errno));
+	/* Copied by a mantikd before us that was killed before it could say so. */
+	if (faccessat(record, "artifacts", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = mk_remove_tree(call, record, "collecting");
+	if (r < 0)
+		return r;
+	r = collect(call, job, record);
+	if (r < 0 && r != -EINTR) {
+		_cleanup_call_ struct mk_call quiet;
+
+		mk_call_init(&quiet);
+		(void)!mk_remove_tree(&quiet, record, "collecting");
+	}
+	return r;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mantikd between main() and the loop: exactly one works, by the lease. */
+#include <mantik/daemon.h>
+
+#include <errno.h>
+#include <poll.h>
+
+#include "db/lease.h"
+#include "engine/engine.h"
+#include "engine/poke.h"
+
+enum { LEASE_WAIT_MS = 10000, LEASE_AGAIN_MS = 20 };
+
+const char *mk_daemon_step(int i)
+{
+	return i < 0 ? NULL : mk_journal_step_name((enum mk_journal_step)i);
+}
+
+static int beat(struct mk_call *call, void *arg)
+{
+	return mk_lease_beat(call, arg);
+}
+
+/*
+ * Another one holds it: if it answers its doorbell, it does our work (and was rung now, so that it
+ * looks); if it does not, it is going, or was killed and is judged dead by the lease.
+ */
+static int take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
+{
+	int64_t end = mk_now_mono() + LEASE_WAIT_MS * MK_MS;
+
+	for (;;) {
+		int r = mk_lease_take(call, m, ret);
+
+		if (r != -EBUSY || mk_now_mono() >= end)
+			return r;
+		if (mk_poke_ring(m) == 0)
+			return r;
+		mk_error_clear(call);
+		(void)poll(NULL, 0, LEASE_AGAIN_MS); /* a lock file has no event */
+	}
+}
+
+int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle)
+{
+	struct mk_lease *lease = NULL;
+	int r;
+
+	if (mantik_read_only(m))
+		return mk_fail(call, EROFS, "%s", mantik_read_only_why(m) ? mantik_read_only_why(m) :
+									   "opened for reading");
+	r = take(call, m, &lease);
+	if (r < 0)
+		return r;
+	r = mk_engine_run(call, m, idle, beat, lease);
+	mk_lease_release(lease);
+	return r;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mantik_poke(): called by mounts and command lines after something durable was written for
+ * mantikd to do. Rings when it is there, else starts it.
+ *
+ *   asker                           mantikd about to go
+ *     commit intent                   close and unlink the socket
+ *     ring: refused -> start one      look into the journal once more: anything? stay
+ *
+ * Whatever the order of the two columns, one of them sees the intent: a ring that was taken came
+ * after the commit and before the last look; a refused ring starts another mantikd, which waits
+ * for the lease.
+ *
+ * mantikd itself detaches (tools/mantikd.c); here it is only spawned and its first, short-lived
+ * process reaped. It gets no descriptor of ours: a daemon that inherited /dev/fuse would keep a
+ * dead mount alive.
+ */
+#include "engine/poke.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+
+#ifndef MANTIKD_DIRS
+#define MANTIKD_DIRS "/usr/local/libexec/mantik:/usr/local/bin:/usr/libexec/mantik:/usr/bin"
+#endif
+
+extern char **environ;
+
+static const char socket_name[] = "mantikd";
+
+/* The run directory by descriptor, so that a long path fits a socket address. */
+static int address(const struct mantik *m, struct sockaddr_un *ret, int *ret_dir)
+{
+	int dir = open(m->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (dir < 0)
+		return -errno;
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	(void)snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dir,
+		       socket_name);
+	*ret_dir = dir;
+	return 0;
+}
+
+int mk_poke_bind(struct mk_call *call, struct mantik *m, int *ret_fd)
+{
+	_cleanup_close_ int dir = -1;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un to;
+	int r;
+
+	if (fd < 0)
+		return mk_fail(call, errno, "mantikd's socket: %s", strerror(errno));
+	r = mk_mkdirs(call, m->run_dir, 0700);
+	if (r < 0)
+		return r;
+	mk_poke_unbind(m);
+	r = address(m, &to, &dir);
+	if (r == 0 && bind(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		r = -errno;
+	if (r < 0)
+		return mk_fail(call, -r, "%s: cannot bind mantikd's socket: %s", m->run_dir,
+			       strerror(-r));
+	(void)chmod(to.sun_path, 0600);
+	*ret_fd = mk_steal_fd(&fd);
+	return 0;
+}
+
+void mk_poke_unbind(struct mantik *m)
+{
+	_cleanup_free_ char *path = mk_strf("%s/%s", m->run_dir, socket_name);
+
+	(void)unlink(path);
+}
+
+int mk_poke_ring(struct mantik *m)
+{
+	_cleanup_close_ int dir = -1;
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un to;
+
+	if (fd < 0)
+		return -errno;
+	if (address(m, &to, &dir) < 0)
+		return -ENOENT;
+	if (sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)) == 1)
+		return 0;
+	/* Its queue is full of rings it has not looked at: it will see ours with them. */
+	if (errno == EAGAIN || errno == ENOBUFS)
+		return 0;
+	return -ENOENT;
+}
+
+static bool executable(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
+char *mk_poke_daemon_path(void)
+{
+	const char *env = getenv("MANTIKD");
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n > 0) {
+		self[n] = 0;
+
+		char *slash = strrchr(self, '/');
+
+		if (slash) {
+			_cleanup_free_ char *path =
+				mk_strf("%.*s/mantikd", (int)(slash - self), self);
+
+			if (executable(path))
+				return mk_steal(&path);
+		}
+	}
+	if (env && executable(env))
+		return mk_strdup(env);
+	for (const char *p = MANTIKD_DIRS; *p;) {
+		size_t len = strcspn(p, ":");
+		_cleanup_free_ char *path = mk_strf("%.*s/mantikd", (int)len, p);
+
+		if (executable(path))
+			return mk_steal(&path);
+		p += len + (p[len] == ':');
+	}
+	return NULL;
+}
+
+static int start(struct mk_call *call, struct mantik *m)
+{
+	_cleanup_free_ char *path = mk_poke_daemon_path();
+
+	if (!path)
+		return mk_fail(call, EIO,
+			       "mantikd is not installed beside this program nor in %s (set MANTIKD "
+			       "to its path); what was submitted waits for it",
+			       MANTIKD_DIRS);
+
+	const char *const argv[] = {path,	   "--data",   m->data_dir,   "--cache",
+				    m->cache_dir, "--config", m->config_dir, NULL};
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	pid_t pid;
+	int r;
+
+	posix_spawn_file_actions_init(&files);
+	posix_spawnattr_init(&attr);
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+						POSIX_SPAWN_SETSID);
+	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_addclosefrom_np(&files, 3);
+	r = posix_spawn(&pid, path, &files, &attr, (char *const *)argv, environ);
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attr);
+	if (r)
+		return mk_fail(call, EIO, "cannot start %s: %s", path, strerror(r));
+
+	int status = 0;
+
+	/* Only the process that forks the daemon: over in milliseconds. ECHILD: our caller ignores
+	 * SIGCHLD. */
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (status)
+		return mk_fail(call, EIO, "%s did not start; see %s/mantikd.log", path, m->data_dir);
+	return 0;
+}
+
+int mantik_poke(struct mk_call *call, struct mantik *m)
+{
+	if (mk_poke_ring(m) == 0 || m->no_daemon)
+		return 0;
+	return start(call, m);
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mantikd: the user's own daemon, one per data directory. Started by whoever has something for it
+ * (mantik_poke), it works off the journal and goes away when nothing is left to do. Killing it
+ * loses nothing: jobs have shepherds of their own, the next mantikd goes on from the journal.
+ *
+ *	mantikd --data DIR --cache DIR --config DIR     in the background
+ *	mantikd --foreground …                          in this terminal
+ *	mantikd --shepherd RECORD                       keeper of one local job (shepherd.c)
+ *	mantikd --steps                                 the journal's steps, one a line
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <mantik/daemon.h>
+
+enum { MAX_LOG = 1 << 20 };
+
+static const char usage[] =
+	"usage: mantikd [--foreground] [--data DIR] [--cache DIR] [--config DIR] [--idle TIME]\n"
+	"       mantikd --shepherd RECORD | --steps | --version | --help\n"
+	"\n"
+	"The daemon that submits, starts and watches runs. It is started when needed and goes\n"
+	"away when nothing is left to do; there is no need to start it by hand.\n";
+
+/* Its log takes the place of standard output and error; the one before is kept once. */
+static int open_log(struct mk_call *call, const char *data_dir)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(4096), old = MK_BUF(4096);
+	struct stat st;
+
+	(void)mk_buf_printf(&path, "%s/mantikd.log", data_dir);
+	(void)mk_buf_printf(&old, "%s/mantikd.log.1", data_dir);
+	if (stat(mk_buf_text(&path), &st) == 0 && st.st_size > MAX_LOG)
+		(void)rename(mk_buf_text(&path), mk_buf_text(&old));
+
+	_cleanup_close_ int fd =
+		open(mk_buf_text(&path), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
+		return mk_fail(call, errno, "%s: %s", mk_buf_text(&path), strerror(errno));
+	return 0;
+}
+
+static int work(struct mk_call *call, const struct mantik_options *options, bool foreground,
+		int64_t idle)
+{
+	_cleanup_(mantik_closep) struct mantik *m = NULL;
+	int r = mantik_open(call, options, &m);
+
+	if (r < 0)
+		return r;
+	if (!foreground) {
+		r = open_log(call, mantik_data_dir(m));
+		if (r < 0)
+			return r;
+	}
+	return mk_daemon_run(call, m, idle);
+}
+
+/* The second process goes on; the first tells that it could be made. */
+static void detach(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		_exit(1);
+	if (pid > 0)
+		_exit(0);
+	(void)setsid();
+	(void)chdir("/");
+	(void)close_range(3, ~0U, 0);
+
+	int null = open("/dev/null", O_RDWR);
+
+	if (null >= 0) {
+		(void)dup2(null, 0);
+		(void)dup2(null, 1);
+		(void)dup2(null, 2);
+		if (null > 2)
+			close(null);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{"data", required_argument, NULL, 'd'},	  {"cache", required_argument, NULL, 'c'},
+		{"config", required_argument, NULL, 'C'}, {"idle", required_argument, NULL, 'i'},
+		{"foreground", no_argument, NULL, 'f'},	  {"shepherd", required_argument, NULL, 's'},
+		{"steps", no_argument, NULL, 'S'},	  {"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},	  {},
+	};
+	struct mantik_options options = {.no_daemon = true};
+	_cleanup_call_ struct mk_call call;
+	sigset_t blocked;
+	bool foreground = false;
+	int64_t idle = 30 * MK_SEC;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) >= 0) {
+		switch (c) {
+		case 'd':
+			options.data_dir = optarg;
+			break;
+		case 'c':
+			options.cache_dir = optarg;
+			break;
+		case 'C':
+			options.config_dir = optarg;
+			break;
+		case 'i':
+			idle = strtoll(optarg, NULL, 10) * MK_MS;
+			break;
+		case 'f':
+			foreground = true;
+			break;
+		case 's':
+			_exit(mk_shepherd_main(optarg));
+		case 'S':
+			for (int i = 0; mk_daemon_step(i); i++)
+				puts(mk_daemon_step(i));
+			return 0;
+		case 'V':
+			puts("mantikd " MANTIK_VERSION);
+			return 0;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (!foreground)
+		detach();
+	(void)umask(077);
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	/* Before the first thread, so that all have them blocked and the loop reads them. */
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	sigaddset(&blocked, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
+	/* A job that poked us has nothing to do with what we start. */
+	(void)unsetenv("MANTIK_RUN_ID");
+	mk_call_init(&call);
+
+	int r = work(&call, &options, foreground, idle);
+
+	if (r < 0 && r != -EBUSY)
+		(void)fprintf(stderr, "mantikd: %s\n", call.error.text);
+	return r < 0 ? 1 : 0;
+}
