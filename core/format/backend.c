@@ -115,7 +115,7 @@ int mk_backend_note(struct mk_backend_reader *r, const struct mk_doc *at, const 
 	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
 	va_list ap;
 
-	(void)mk_buf_printf(&text, "%s:%d: ", r->source, at->line);
+	(void)mk_buf_printf(&text, "%s:%d: ", at->source ? at->source : r->source, at->line);
 	va_start(ap, fmt);
 	(void)mk_buf_vprintf(&text, fmt, ap);
 	va_end(ap);

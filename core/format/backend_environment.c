@@ -305,17 +305,11 @@ static int read_variables(struct mk_backend_reader *r, struct mk_doc *environmen
 		if (value->type != MK_DOC_SCALAR)
 			return fail(r, value, "Environment.Variables.%s is a %s, not a text", name,
 				    value->type == MK_DOC_LIST ? "list" : "map");
-		if (strpbrk(value->text, "$`")) {
-			_cleanup_buf_ struct mk_buf quoted = MK_BUF(MK_LIMIT_TEXT);
 
-			mk_shell_expand(&quoted, value->text);
+		const char *unclosed = mk_shell_expand_check(value->text);
 
-			const char *unclosed = mk_shell_check(mk_buf_text(&quoted));
-
-			if (unclosed)
-				return fail(r, value, "Environment.Variables.%s holds %s", name,
-					    unclosed);
-		}
+		if (unclosed)
+			return fail(r, value, "Environment.Variables.%s holds %s", name, unclosed);
 
 		int e = mk_pairs_set(&r->backend->variables, name, value->text);
 

@@ -392,6 +392,21 @@ const char *mk_shell_check(const char *text)
 }
 
 /* A " of the text itself is quoted, one inside $(…) belongs to that command. A backslash stays. */
+static void expand(struct mk_shell *shell, struct mk_buf *buf, const char *text)
+{
+	mk_shell_feed(shell, '"');
+	for (const char *p = text; *p; p++) {
+		if (*p == '"' && shell->depth == 1 && !shell->escape) {
+			(void)mk_buf_puts(buf, "\\\"");
+			continue;
+		}
+		(void)mk_buf_putc(buf, *p);
+		mk_shell_feed(shell, *p);
+	}
+	if (shell->escape)
+		(void)mk_buf_putc(buf, '\\');
+}
+
 void mk_shell_expand(struct mk_buf *buf, const char *text)
 {
 	struct mk_shell shell = {};
@@ -401,16 +416,15 @@ void mk_shell_expand(struct mk_buf *buf, const char *text)
 		return;
 	}
 	(void)mk_buf_putc(buf, '"');
-	mk_shell_feed(&shell, '"');
-	for (const char *p = text; *p; p++) {
-		if (*p == '"' && shell.depth == 1 && !shell.escape) {
-			(void)mk_buf_puts(buf, "\\\"");
-			continue;
-		}
-		(void)mk_buf_putc(buf, *p);
-		mk_shell_feed(&shell, *p);
-	}
-	if (shell.escape)
-		(void)mk_buf_putc(buf, '\\');
+	expand(&shell, buf, text);
 	(void)mk_buf_putc(buf, '"');
+}
+
+const char *mk_shell_expand_check(const char *text)
+{
+	_cleanup_buf_ struct mk_buf buf = MK_BUF(strlen(text) * 2 + 2);
+	struct mk_shell shell = {};
+
+	expand(&shell, &buf, text);
+	return shell.depth == 1 ? NULL : mk_shell_open(&shell);
 }

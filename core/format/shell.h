@@ -14,6 +14,8 @@
 void mk_shell_quote(struct mk_buf *buf, const char *text);
 /* A text between double quotes in which $NAME, ${…} and $(…) are left to the shell. */
 void mk_shell_expand(struct mk_buf *buf, const char *text);
+/* NULL, or what mk_shell_expand() would leave open: "$( without )". */
+const char *mk_shell_expand_check(const char *text);
 /* Only letters, digits and @%+=:,./_- : the same in every context. "" is not plain. */
 bool mk_shell_plain(const char *text);
 
