@@ -143,7 +143,7 @@ static int get_typed(struct mk_call *call, const char *name, struct mk_doc *map,
 int mk_doc_text(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		const char **ret)
 {
-	struct mk_doc *value;
+	struct mk_doc *value = NULL;
 	int r = get_typed(call, name, map, key, MK_DOC_SCALAR, "a text", &value);
 
 	if (r > 0)
@@ -154,7 +154,7 @@ int mk_doc_text(struct mk_call *call, const char *name, struct mk_doc *map, cons
 int mk_doc_int(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 	       int64_t min, int64_t max, int64_t *ret)
 {
-	struct mk_doc *value;
+	struct mk_doc *value = NULL;
 	int r = get_typed(call, name, map, key, MK_DOC_SCALAR, "a whole number", &value);
 
 	if (r <= 0)
@@ -182,7 +182,7 @@ int mk_doc_bool(struct mk_call *call, const char *name, struct mk_doc *map, cons
 {
 	static const char *const yes[] = {"true", "yes", "on", NULL};
 	static const char *const no[] = {"false", "no", "off", NULL};
-	struct mk_doc *value;
+	struct mk_doc *value = NULL;
 	int r = get_typed(call, name, map, key, MK_DOC_SCALAR, "true or false", &value);
 
 	if (r <= 0)
