@@ -3,6 +3,8 @@
 #include <mantik/project.h>
 #include <mantik/run.h>
 
+#include <sys/stat.h>
+
 #include "runs.h"
 
 static int add_project(void *arg, const struct mk_project *project)
@@ -320,11 +322,117 @@ static void reading_only_is_erofs(void)
 	mantik_close(reader);
 }
 
+static enum mk_status set_to;
+
+static int set_status(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	int r = mk_domain_run(call, conn, "UPDATE runs SET status = ?2 WHERE id = ?1",
+			      *(int64_t *)arg, set_to);
+
+	return r < 0 ? r : mk_run_touch(call, conn, *(int64_t *)arg, MK_TOUCH_ROW);
+}
+
+static int set_workdir(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, "UPDATE runs SET workdir = ? WHERE id = 1", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, arg);
+	return mk_exec(call, stmt);
+}
+
+static int64_t number_of(struct platform *p, const char *sql)
+{
+	struct mk_conn *conn;
+	int64_t n = -1;
+
+	if (mk_db_reader(&p->call, p->m->db, &conn) < 0 ||
+	    mk_domain_int(&p->call, conn, sql, 0, 0, &n) < 0)
+		printf("# %s\n", p->call.error.text);
+	return n;
+}
+
+static void verbs_keep_their_order(void)
+{
+	PLATFORM(p);
+	int64_t a = make_project(&p, "a"), found;
+	int64_t id = make_runs(&p, (struct made_run){.project_id = a,
+						     .experiment = "e",
+						     .name = "r",
+						     .status = MK_RUNNING,
+						     .uid = "1a2b3c4d00000000000000000000000f"});
+
+	NEED(id);
+	CHECK_INT(mk_run_delete(&p.call, p.m, id), -EBUSY);
+	CHECK_TEXT(p.call.error.text, "the run is RUNNING; `echo cancel > ctl` ends it");
+	CHECK_INT(mk_run_clean(&p.call, p.m, id), -EBUSY);
+	CHECK_INT(mk_run_gc(&p.call, p.m, id, 0), -EBUSY);
+	CHECK_INT(mk_run_cancel(&p.call, p.m, id), 0);
+	CHECK_INT(mk_run_cancel(&p.call, p.m, id), 0);
+	CHECK_INT(number_of(&p, "SELECT count(*) FROM intents WHERE verb = 'cancel'"), 1);
+	CHECK_INT(mk_run_cancel(&p.call, p.m, 99), -ENOENT);
+	set_to = MK_KILLED;
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, set_status, &id), 0);
+	CHECK_INT(mk_run_cancel(&p.call, p.m, id), -ESRCH);
+	CHECK_INT(mk_run_restore(&p.call, p.m, id), -ENOENT);
+	CHECK_INT(mk_run_clean(&p.call, p.m, id), 0); /* nothing to clean */
+	CHECK_INT(number_of(&p, "SELECT count(*) FROM intents WHERE verb = 'clean'"), 0);
+	CHECK_INT(mk_run_delete(&p.call, p.m, id), 0);
+	CHECK_INT(mk_run_delete(&p.call, p.m, id), 0);
+	CHECK_INT(mk_run_find(&p.call, p.m, a, "r.1a2b3c4d", false, &found), -ENOENT);
+	CHECK_INT(mk_run_find(&p.call, p.m, a, "r.1a2b3c4d", true, &found), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, id, MK_TAG, "k", "v"), -EROFS);
+	CHECK_INT(mk_run_log_metric(&p.call, p.m, id, "k", "1", 1), -EROFS);
+	CHECK_INT(mk_run_gc(&p.call, p.m, 0, 3600 * MK_SEC), 0); /* too young */
+	CHECK_INT(mk_run_restore(&p.call, p.m, id), 0);
+	CHECK_INT(mk_run_find(&p.call, p.m, a, "r.1a2b3c4d", false, &found), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, id, MK_TAG, "k", "v"), 0);
+}
+
+static void gc_leaves_nothing_and_nothing_else(void)
+{
+	PLATFORM(p);
+	const char *uid = "1a2b3c4d00000000000000000000000f";
+	int64_t a = make_project(&p, "a");
+	int64_t id = make_runs(&p, (struct made_run){.project_id = a,
+						     .experiment = "e",
+						     .name = "r",
+						     .status = MK_FINISHED,
+						     .uid = uid});
+	_cleanup_free_ char *work = tmpdir_path(mantik_work_dir(p.m), uid);
+	_cleanup_free_ char *runs = tmpdir_path(p.data, "runs"), *record = tmpdir_path(runs, uid);
+	_cleanup_free_ char *inside = tmpdir_path(record, "stdout"), *link = tmpdir_path(work, "l");
+	_cleanup_free_ char *other = tmpdir_path(p.dir, "other"), *kept = tmpdir_path(other, "f");
+
+	NEED(id == 1);
+	NEED(mkdir(work, 0700) == 0 && mkdir(record, 0700) == 0 && mkdir(other, 0700) == 0);
+	NEED(tmpdir_write(inside, "x", 1) && tmpdir_write(kept, "x", 1) &&
+	     symlink(other, link) == 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, id, MK_PARAM, "k", "v"), 0);
+	CHECK_INT(mk_run_log_metric(&p.call, p.m, id, "m", "1\n2\n", 4), 0);
+	CHECK_INT(mk_run_delete(&p.call, p.m, id), 0);
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, set_workdir, other), 0);
+	CHECK_INT(mk_run_gc(&p.call, p.m, id, 0), -EPERM); /* not a directory of ours */
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, set_workdir, work), 0);
+	CHECK_INT(mk_run_gc(&p.call, p.m, id, 0), 1);
+	CHECK(access(work, F_OK) < 0 && access(record, F_OK) < 0);
+	CHECK_INT(access(kept, F_OK), 0);
+	CHECK_INT(number_of(&p, "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM points)"
+				" + (SELECT count(*) FROM metrics) + (SELECT count(*) FROM params)"
+				" + (SELECT count(*) FROM run_texts)"),
+		  0);
+	CHECK_INT(mk_run_gc(&p.call, p.m, id, 0), -ENOENT);
+	CHECK_INT(mk_run_gc(&p.call, p.m, 0, 0), 0);
+}
+
 int main(void)
 {
 	return RUN(TEST(projects_come_and_go), TEST(names_are_checked),
 		   TEST(experiments_belong_to_a_project), TEST(run_is_read_whole),
 		   TEST(runs_open_by_many_names), TEST(listings_choose),
 		   TEST(many_runs_are_listed_fast), TEST(params_never_change),
-		   TEST(keys_are_checked), TEST(reading_only_is_erofs));
+		   TEST(keys_are_checked), TEST(verbs_keep_their_order),
+		   TEST(gc_leaves_nothing_and_nothing_else), TEST(reading_only_is_erofs));
 }
