@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "connect/git/git.h"
+#include "net/exec.h"
 #include "test.h"
 #include "tmpdir.h"
 
@@ -117,15 +118,15 @@ static void serves_a_crowd(void)
 	_cleanup_call_ struct mk_call call;
 	struct crowd crowd = {};
 	pthread_t threads[THREADS];
-	struct mk_buf script = MK_BUF(4096);
 
 	mk_call_init(&call);
-	(void)mk_buf_printf(&script,
-			    "git init -q -b main '%s' && cd '%s' && git -c user.name=a -c "
-			    "user.email=a@b commit -q --allow-empty -m one",
-			    up, up);
-	CHECK_INT(system(mk_buf_text(&script)), 0);
-	mk_buf_free(&script);
+	const char *const make[] = {
+		"sh", "-c",
+		"git init -q -b main \"$0\" && cd \"$0\" && git -c user.name=a -c user.email=a@b "
+		"commit -q --allow-empty -m one",
+		up, NULL,
+	};
+	CHECK_INT(mk_exec_run(&call, &(struct mk_exec){.argv = make}), 0);
 	crowd.git = mk_git_new(&(struct mk_git_options){.data_dir = dir, .cache_dir = cache});
 	CHECK_INT(mk_origin_parse(&call, "r", up, &crowd.origin), 0);
 	for (int i = 0; i < THREADS; i++)

@@ -38,9 +38,9 @@ static const char *const settings[] = {
 
 /* Variables of git that people set for good reason; all others are taken away. */
 static const char *const kept[] = {
-	"GIT_SSL_CAINFO", "GIT_SSL_CAPATH",    "GIT_SSL_CERT",	     "GIT_SSL_KEY",
-	"GIT_EXEC_PATH",  "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM",
-	"GIT_PROXY_SSL_CAINFO",
+	"GIT_SSL_CAINFO",      "GIT_SSL_CAPATH",       "GIT_SSL_CERT",
+	"GIT_SSL_KEY",	       "GIT_EXEC_PATH",	       "GIT_CONFIG_SYSTEM",
+	"GIT_CONFIG_NOSYSTEM", "GIT_PROXY_SSL_CAINFO", "GIT_SSH_VARIANT",
 };
 
 /* What git, ssh and curl say, what it means, what to do. First match wins. */
@@ -79,13 +79,15 @@ static const struct {
 	{"does not exist", EREMOTEIO, "check the uri"},
 	{"dubious ownership", EACCES, "the repository belongs to somebody else"},
 	{"SSL certificate", EREMOTEIO, "its certificate is not trusted: set http.sslCAInfo in git"},
-	{"certificate verif", EREMOTEIO, "its certificate is not trusted: set http.sslCAInfo in git"},
+	{"certificate verif", EREMOTEIO,
+	 "its certificate is not trusted: set http.sslCAInfo in git"},
 	{"transport '", EPERM, "only https, http, ssh, git and paths are allowed"},
 	{"mismatched algorithms", EOPNOTSUPP, "SHA-256 repositories are not supported yet"},
 	{"Permission denied", EACCES, "check the rights of the repository's files"},
 };
 
-/* Lines worth showing: no progress (ends in \r or has a %), no empty ones. At most the last four. */
+/* Lines worth showing: no progress (ends in \r, but ssh ends all in \r\n), no empty ones. At most
+ * the last four. */
 static char *last_words(const char *err)
 {
 	struct mk_buf words = MK_BUF(4096);
@@ -94,8 +96,8 @@ static char *last_words(const char *err)
 
 	while (err && *err) {
 		size_t len = strcspn(err, "\r\n");
-		bool progress = err[len] == '\r' || memmem(err, len, "% (", 3) ||
-				memmem(err, len, ", done.", 7);
+		bool progress = (err[len] == '\r' && err[len + 1] != '\n') ||
+				memmem(err, len, "% (", 3) || memmem(err, len, ", done.", 7);
 
 		if (len && !progress) {
 			if (n == 4) {
@@ -128,8 +130,8 @@ static int explain(struct mk_call *call, const struct git_command *command, int 
 	for (size_t i = 0; r == -EREMOTEIO && i < sizeof(meanings) / sizeof(*meanings); i++) {
 		if (!strcasestr(words, meanings[i].words))
 			continue;
-		r = mk_fail(call, meanings[i].code, "%s: %s: %s (%s)", origin->label,
-			    origin->shown, words, meanings[i].advice);
+		r = mk_fail(call, meanings[i].code, "%s: %s: %s (%s)", origin->label, origin->shown,
+			    words, meanings[i].advice);
 		mk_error_detail(call, origin->lane, status, words);
 		return r;
 	}
@@ -197,7 +199,9 @@ static void ssh_command(struct mk_buf *ret)
 	    git_config_get_string_buf(&value, config, "core.sshcommand") == 0)
 		own = value.ptr;
 	(void)mk_buf_printf(ret, "GIT_SSH_COMMAND=%s -o BatchMode=yes -o ConnectTimeout=10",
-			    own ? own : program ? program : "ssh");
+			    own	      ? own
+			    : program ? program
+				      : "ssh");
 	git_buf_dispose(&value);
 	git_config_free(config);
 }
@@ -218,11 +222,16 @@ static int build_environment(struct mk_call *call, struct mk_mirror *mirror,
 			     const struct git_command *command, struct mk_list *env)
 {
 	static const char *const fixed[] = {
-		"GIT_*",	  "GIT_TERMINAL_PROMPT=0",
-		"GIT_ASKPASS=",	  "SSH_ASKPASS",
-		"SSH_ASKPASS_REQUIRE=never", "GIT_ALLOW_PROTOCOL=file:git:http:https:ssh",
-		"GIT_OPTIONAL_LOCKS=0",	     "GIT_NO_LAZY_FETCH=1",
-		"GCM_INTERACTIVE=never",     "LC_ALL=C",
+		"GIT_*",
+		"GIT_TERMINAL_PROMPT=0",
+		"GIT_ASKPASS=",
+		"SSH_ASKPASS",
+		"SSH_ASKPASS_REQUIRE=never",
+		"GIT_ALLOW_PROTOCOL=file:git:http:https:ssh",
+		"GIT_OPTIONAL_LOCKS=0",
+		"GIT_NO_LAZY_FETCH=1",
+		"GCM_INTERACTIVE=never",
+		"LC_ALL=C",
 		"LANGUAGE",
 	};
 	const struct mk_origin *origin = command->origin;
@@ -289,7 +298,9 @@ static int build_arguments(struct mk_mirror *mirror, const struct git_command *c
 	/* The secret goes by the environment, which only this user can read. */
 	if (r == 0 && command->origin && command->origin->password) {
 		static const char *const helper[] = {
-			"-c", "credential.helper=", "-c",
+			"-c",
+			"credential.helper=",
+			"-c",
 			"credential.helper=!f() { test \"$1\" = get || exit 0; printf "
 			"'username=%s\\npassword=%s\\n' \"$MANTIK_GIT_USER\" "
 			"\"$MANTIK_GIT_PASSWORD\"; }; f",
@@ -462,22 +473,31 @@ static int fetch(struct mk_call *call, struct mk_mirror *mirror, const struct mk
 	if (r < 0)
 		return mk_prefix(call, r, "%s", origin->label);
 	/* Progress keeps it from counting as silent. */
-	return git_run(call, mirror, &(struct git_command){
-					     .origin = origin,
-					     .args = args,
-					     .idle = mirror->git->timeout,
-					     .started = git_lock_pid,
-					     .started_arg = &lock,
-				     });
+	return git_run(call, mirror,
+		       &(struct git_command){
+			       .origin = origin,
+			       .args = args,
+			       .idle = mirror->git->timeout,
+			       .started = git_lock_pid,
+			       .started_arg = &lock,
+		       });
 }
 
 int mk_remote_fetch(struct mk_call *call, struct mk_mirror *mirror, const struct mk_origin *origin)
 {
-	const char *const args[] = {"fetch", "--progress", "--prune", "--no-tags",
-				    "--no-write-fetch-head", "--no-auto-maintenance",
-				    "--no-recurse-submodules", "--update-shallow", "--",
-				    origin->uri, "+refs/heads/*:refs/heads/*",
-				    "+refs/tags/*:refs/tags/*", NULL};
+	const char *const args[] = {"fetch",
+				    "--progress",
+				    "--prune",
+				    "--no-tags",
+				    "--no-write-fetch-head",
+				    "--no-auto-maintenance",
+				    "--no-recurse-submodules",
+				    "--update-shallow",
+				    "--",
+				    origin->uri,
+				    "+refs/heads/*:refs/heads/*",
+				    "+refs/tags/*:refs/tags/*",
+				    NULL};
 
 	return fetch(call, mirror, origin, args);
 }
@@ -486,9 +506,17 @@ int mk_remote_fetch_commit(struct mk_call *call, struct mk_mirror *mirror,
 			   const struct mk_origin *origin, const struct mk_oid *commit)
 {
 	char hash[41];
-	const char *const args[] = {"fetch", "--progress", "--no-tags", "--no-write-fetch-head",
-				    "--no-auto-maintenance", "--no-recurse-submodules",
-				    "--update-shallow", "--", origin->uri, hash, NULL};
+	const char *const args[] = {"fetch",
+				    "--progress",
+				    "--no-tags",
+				    "--no-write-fetch-head",
+				    "--no-auto-maintenance",
+				    "--no-recurse-submodules",
+				    "--update-shallow",
+				    "--",
+				    origin->uri,
+				    hash,
+				    NULL};
 
 	mk_oid_text(commit, hash);
 	return fetch(call, mirror, origin, args);
