@@ -205,11 +205,13 @@ static bool all_back(struct mount *mount)
 	return atomic_load(&mount->busy) == 0;
 }
 
-static void forget_files(struct mount *mount)
+/* What was open when the mount went: the kernel releases nothing then. */
+static void drop_files(struct mount *mount)
 {
 	while (mount->files) {
 		struct file *next = mount->files->next;
 
+		fs_drop(mount->tree, mount->files->handle);
 		free(mount->files);
 		mount->files = next;
 	}
@@ -245,7 +247,7 @@ int session_serve(struct mk_call *call, const struct session_plan *plan, bool *r
 	mk_lanes_free(mount.lanes);
 	sweeper_free(mount.sweeper);
 	trace_free(mount.trace);
-	forget_files(&mount);
+	drop_files(&mount);
 	fuse_session_destroy(mount.session);
 	return r;
 }

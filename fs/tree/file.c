@@ -412,6 +412,11 @@ void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *ha
 		fs_commit_release(&at, handle);
 	else if (handle->kind == FS_H_APPEND && fs_append_flush(&at, handle, true) < 0)
 		fs_record_error(tree, at.name, &call->error);
+	fs_drop(tree, handle);
+}
+
+void fs_drop(struct fs_tree *tree, struct fs_handle *handle)
+{
 	file_leave(tree, handle);
 	handle_free(tree, handle);
 }

@@ -196,6 +196,7 @@ int fs_scratch_rename(struct mk_call *call, struct fs_tree *tree, struct fs_scra
 	return 0;
 }
 
+/* Backups (`x~`) are there for the editor that asks by name, and litter in a listing. */
 int fs_scratch_list(struct fs_at *dir, uint64_t after, fs_emit *emit, void *arg)
 {
 	/* In order of id, one at a time: emit takes the lock. */
@@ -207,7 +208,7 @@ int fs_scratch_list(struct fs_at *dir, uint64_t after, fs_emit *emit, void *arg)
 		fs_lock(dir->tree);
 		for (struct fs_scratch *s = dir->tree->scratch; s; s = s->next)
 			if (s->parent == dir->node && (uint64_t)s->id > after &&
-			    (!next || s->id < next->id))
+			    !ends(s->name, "~") && (!next || s->id < next->id))
 				next = s;
 		if (next) {
 			fs_name_copy(name, next->name);

@@ -114,6 +114,9 @@ int fs_flush(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handl
 int fs_fsync(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle) _must_check_;
 void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle);
 bool fs_release_may_wait(struct fs_handle *handle); /* then call it in a lane */
+/* Lets go of a handle whose mount has gone; what was not committed is dropped, and whoever closes
+ * it is told so by the kernel (ENOTCONN). Never waits. */
+void fs_drop(struct fs_tree *tree, struct fs_handle *handle);
 
 int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent, const char *name,
 	     struct fs_entry *ret) _must_check_;

@@ -50,14 +50,12 @@ struct fs_node {
 struct fs_handle {
 	struct fs_node *node;
 	char *text; /* what this handle reads */
-	struct fs_handle *prev, *next;
 };
 
 struct fs_tree {
 	pthread_mutex_t lock; /* everything here and in nodes */
 	pthread_cond_t released;
 	struct fs_node *nodes;
-	struct fs_handle *handles;
 	uint64_t ids;
 	uint64_t wakes, releases;
 	int n_nodes, n_handles, n_stuck;
@@ -246,13 +244,6 @@ void fs_tree_free(struct fs_tree *tree)
 {
 	if (!tree)
 		return;
-	while (tree->handles) { /* of who did not close before the unmount */
-		struct fs_handle *next = tree->handles->next;
-
-		free(tree->handles->text);
-		free(tree->handles);
-		tree->handles = next;
-	}
 	while (tree->nodes) {
 		struct fs_node *next = tree->nodes->next;
 
@@ -485,10 +476,6 @@ static struct fs_handle *make_handle(struct fs_tree *tree, struct fs_node *node)
 	handle->node = node;
 	node->refs++;
 	tree->n_handles++;
-	handle->next = tree->handles;
-	if (handle->next)
-		handle->next->prev = handle;
-	tree->handles = handle;
 	return handle;
 }
 
@@ -660,15 +647,14 @@ int fs_fsync(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handl
 void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
 {
 	(void)act(call, tree, handle->node, "release");
+	fs_drop(tree, handle);
+}
+
+void fs_drop(struct fs_tree *tree, struct fs_handle *handle)
+{
 	pthread_mutex_lock(&tree->lock);
 	put(tree, handle->node, 1);
 	tree->n_handles--;
-	if (handle->prev)
-		handle->prev->next = handle->next;
-	else
-		tree->handles = handle->next;
-	if (handle->next)
-		handle->next->prev = handle->prev;
 	pthread_mutex_unlock(&tree->lock);
 	free(handle->text);
 	free(handle);
