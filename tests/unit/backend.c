@@ -3,9 +3,9 @@
 #include "format/backend.h"
 #include "format/plan.h"
 #include "format/script.h"
+#include "net/exec.h"
 
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "test.h"
 #include "tmpdir.h"
@@ -339,25 +339,23 @@ static char *script(struct mk_call *call, const char *config, const char *comman
 /* Runs a script with bash in a directory of its own: its output and exit code. */
 static int run(const char *text, const char *dir, struct mk_buf *out)
 {
+	static const char *const argv[] = {"sh", "-c", "exec bash job 2>&1", NULL};
 	_cleanup_free_ char *path = tmpdir_path(dir, "job");
-	_cleanup_buf_ struct mk_buf command = MK_BUF(4096);
-	FILE *file = fopen(path, "w");
+	_cleanup_buf_ struct mk_buf search = MK_BUF(4096);
+	_cleanup_call_ struct mk_call call;
+	int status = -1;
 
-	if (!file || fputs(text, file) < 0 || fclose(file) != 0)
-		return -1;
-	(void)mk_buf_printf(&command, "cd %s && env -u LMOD_PKG PATH=%s:/usr/bin:/bin bash job 2>&1",
-			    dir, dir);
+	mk_call_init(&call);
+	call.deadline = mk_now_mono() + 60 * MK_SEC;
+	(void)mk_buf_printf(&search, "PATH=%s:/usr/bin:/bin", dir);
 
-	FILE *pipe = popen(mk_buf_text(&command), "r");
+	const char *const env[] = {mk_buf_text(&search), "LMOD_PKG=", NULL};
+	const struct mk_exec exec = {.remote = "disk:test", .argv = argv, .env = env, .dir = dir,
+				     .out = out, .ret_status = &status};
 
-	if (!pipe)
-		return -1;
-	for (int c; (c = getc(pipe)) != EOF;)
-		(void)mk_buf_putc(out, (char)c);
-
-	int status = pclose(pipe);
-
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	if (!tmpdir_write(path, text, strlen(text)) || mk_exec_run(&call, &exec) < 0)
+		printf("# %s\n", call.error.text ? call.error.text : "job not written");
+	return status;
 }
 
 static void scripts_run_in_order(void)
