@@ -124,11 +124,6 @@ int mk_backend_note(struct mk_backend_reader *r, const struct mk_doc *at, const 
 
 /* --- keys ------------------------------------------------------------------------------- */
 
-static const char *at_level(const char *level)
-{
-	return *level ? level : "the top";
-}
-
 /* The path of an old image key, which was a text or a map {Path, Type}. */
 static void put_old_value(struct mk_buf *buf, struct mk_doc *value)
 {
@@ -151,10 +146,40 @@ static void put_old_value(struct mk_buf *buf, struct mk_doc *value)
 	}
 }
 
+/* Read, but not offered to anybody. */
+static bool is_old_command(const char *key)
+{
+	return strcmp(key, "PreRunCommand") == 0 || strcmp(key, "PostRunCommand") == 0;
+}
+
+/* The key of this level that may have been meant, or NULL. */
+static const char *nearest_key(const char *level, const char *key)
+{
+	_cleanup_list_ struct mk_list here = {};
+	const char *longer = NULL;
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+		if (strcmp(known[i].level, level) != 0 || is_old_command(known[i].key))
+			continue;
+		if (strncasecmp(known[i].key, key, strlen(known[i].key)) == 0)
+			longer = known[i].key;
+		if (mk_list_add(&here, known[i].key) < 0)
+			return longer;
+	}
+
+	const char *near = mk_nearest(key, &here);
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+		if (near && strcmp(known[i].key, near) == 0)
+			return known[i].key; /* not the list's own */
+	return longer;
+}
+
 static int refuse_key(struct mk_backend_reader *r, const char *level, struct mk_doc *key,
 		      struct mk_doc *value)
 {
-	_cleanup_list_ struct mk_list here = {};
+	const char *below = *level ? " below " : "";
+	const char *near = nearest_key(level, key->text);
 
 	for (size_t i = 0; i < sizeof(old_keys) / sizeof(*old_keys); i++) {
 		_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
@@ -169,34 +194,23 @@ static int refuse_key(struct mk_backend_reader *r, const char *level, struct mk_
 			put_old_value(&text, value);
 			(void)mk_buf_puts(&text, hole + 2);
 		}
-		return fail(r, key, "\"%s\" is not a key of %s, write %s", key->text,
-			    at_level(level), mk_buf_text(&text));
+		return fail(r, key, "unknown key \"%s\"%s%s: write %s", key->text, below, level,
+			    mk_buf_text(&text));
 	}
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-		if (strcasecmp(known[i].key, key->text) == 0 &&
-		    strcmp(known[i].level, level) != 0 && strcmp(known[i].key, "Path") != 0)
-			return fail(r, key,
-				    "\"%s\" stands at the wrong level (%s): it belongs %s%s",
-				    key->text, at_level(level), *known[i].level ? "below " : "to ",
-				    at_level(known[i].level));
-		if (strcmp(known[i].level, level) != 0)
+		if (strcasecmp(known[i].key, key->text) != 0 || strcmp(known[i].key, "Path") == 0 ||
+		    strcmp(known[i].level, level) == 0)
 			continue;
-		if (strcasecmp(known[i].key, key->text) == 0)
-			return fail(r, key, "unknown key \"%s\", did you mean \"%s\"?", key->text,
-				    known[i].key);
-		int e = mk_list_add(&here, known[i].key);
-
-		if (e < 0)
-			return e;
+		if (!*known[i].level)
+			return fail(r, key, "\"%s\" stands below %s, but belongs at the top",
+				    key->text, level);
+		return fail(r, key, "\"%s\" stands %s%s, but belongs below %s", key->text,
+			    *level ? "below " : "at the top", level, known[i].level);
 	}
-
-	const char *near = mk_nearest(key->text, &here);
-
 	if (near)
-		return fail(r, key, "unknown key \"%s\", did you mean \"%s\"?", key->text, near);
-	if (*level)
-		return fail(r, key, "unknown key \"%s\" below %s", key->text, level);
-	return fail(r, key, "unknown key \"%s\"", key->text);
+		return fail(r, key, "unknown key \"%s\"%s%s, did you mean \"%s\"?", key->text,
+			    below, level, near);
+	return fail(r, key, "unknown key \"%s\"%s%s", key->text, below, level);
 }
 
 static bool is_known(const char *level, const char *key)

@@ -324,15 +324,19 @@ static int read_old_command(struct mk_backend_reader *r, struct mk_doc *environm
 			    const char *key, struct mk_list *login, struct mk_list *compute)
 {
 	struct mk_doc *doc = mk_doc_get(environment, key);
+	struct mk_doc *at = doc;
 	_cleanup_buf_ struct mk_buf level = MK_BUF(256);
 	struct mk_list *list;
 	bool on_login = false;
 
 	if (!doc)
 		return 0;
+	for (size_t n = 0; n < environment->n; n++)
+		if (environment->items[n] == doc)
+			at = environment->keys[n];
 	if (doc->type != MK_DOC_MAP)
-		return fail(r, doc,
-			    "\"%s\" is not a key of Environment, write %sOnComputeNode or "
+		return fail(r, at,
+			    "unknown key \"%s\" below Environment: write %sOnComputeNode or "
 			    "%sOnLoginNode",
 			    key, key, key);
 	(void)mk_buf_printf(&level, "Environment.%s", key);
@@ -347,17 +351,17 @@ static int read_old_command(struct mk_backend_reader *r, struct mk_doc *environm
 	if (e < 0)
 		return e;
 	if (e == 0)
-		return fail(r, doc,
+		return fail(r, at,
 			    "%s does not say where it runs: write %sOnComputeNode or "
 			    "%sOnLoginNode",
 			    mk_buf_text(&level), key, key);
 	if (!mk_doc_get(doc, "Command"))
-		return fail(r, doc, "%s needs the key \"Command\"", mk_buf_text(&level));
+		return fail(r, at, "%s needs the key \"Command\"", mk_buf_text(&level));
 	list = on_login ? login : compute;
 	if (list->n)
-		return fail(r, doc, "both %s and %sOn%sNode", key, key,
+		return fail(r, at, "both %s and %sOn%sNode", key, key,
 			    on_login ? "Login" : "Compute");
-	e = mk_backend_note(r, doc, "Environment.%s is an old spelling, read as %sOn%sNode", key,
+	e = mk_backend_note(r, at, "Environment.%s is an old spelling, read as %sOn%sNode", key,
 			    key, on_login ? "Login" : "Compute");
 	if (e < 0)
 		return e;

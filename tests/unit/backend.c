@@ -99,30 +99,27 @@ static void refuses_with_the_right_spelling(void)
 		{"resources: {Queue: a}\n", "unknown key \"resources\", did you mean \"Resources\"?"},
 		{"Zebra: 1\n", "unknown key \"Zebra\""},
 		{"Resources: {Zebra: 1}\n", "unknown key \"Zebra\" below Resources"},
-		{"Modules: [a]\n", "\"Modules\" stands at the wrong level (the top): it belongs below "
-				   "Environment"},
+		{"Modules: [a]\n", "\"Modules\" stands at the top, but belongs below Environment"},
 		{"Environment: {Options: [--nv]}\n",
-		 "\"Options\" stands at the wrong level (Environment): it belongs below "
-		 "Environment.Apptainer"},
+		 "\"Options\" stands below Environment, but belongs below Environment.Apptainer"},
 		{"Environment: {Exclude: a}\n",
-		 "\"Exclude\" stands at the wrong level (Environment): it belongs to the top"},
-		{"Queue: a\n", "\"Queue\" stands at the wrong level (the top): it belongs below "
-			       "Resources"},
-		{"SingularityImage: a.sif\n", "\"SingularityImage\" is not a key of the top, write "
-					      "Environment: {Apptainer: {Path: a.sif}}"},
+		 "\"Exclude\" stands below Environment, but belongs at the top"},
+		{"Queue: a\n", "\"Queue\" stands at the top, but belongs below Resources"},
+		{"SingularityImage: a.sif\n", "unknown key \"SingularityImage\": write Environment: {Apptainer: {Path: "
+					      "a.sif}}"},
 		{"SingularityImage: {Path: a.sif, Type: remote}\n",
-		 "\"SingularityImage\" is not a key of the top, write Environment: {Apptainer: {Path: "
-		 "a.sif, Type: remote}}"},
+		 "unknown key \"SingularityImage\": write Environment: {Apptainer: {Path: a.sif, Type: "
+		 "remote}}"},
 		{"Environment: {Singularity: {Path: /a.sif}}\n",
-		 "\"Singularity\" is not a key of Environment, write Apptainer: {Path: /a.sif}"},
+		 "unknown key \"Singularity\" below Environment: write Apptainer: {Path: /a.sif}"},
 		{"Environment: {DockerImage: a}\n",
-		 "\"DockerImage\" is not a key of Environment, write Apptainer: {Path: IMAGE.sif} with "
-		 "an image made by `apptainer build`"},
+		 "unknown key \"DockerImage\" below Environment: write Apptainer: {Path: IMAGE.sif} "
+		 "with an image made by `apptainer build`"},
 		{"Environment: {Environment: {A: b}}\n",
-		 "\"Environment\" is not a key of Environment, write Variables:"},
-		{"Resources: {Project: deepacf}\n", "\"Project\" is not a key of Resources, write "
+		 "unknown key \"Environment\" below Environment: write Variables:"},
+		{"Resources: {Project: deepacf}\n", "unknown key \"Project\" below Resources: write "
 						    "account: deepacf in the run's spec"},
-		{"Resources: {CPUs: 3}\n", "\"CPUs\" is not a key of Resources, write TotalCPUs: 3"},
+		{"Resources: {CPUs: 3}\n", "unknown key \"CPUs\" below Resources: write TotalCPUs: 3"},
 		/* sites */
 		{"UnicoreApiUrl: https://a\nSSH: {Hostname: b}\n",
 		 "2: both UnicoreApiUrl and SSH: a config names one site"},
@@ -199,7 +196,7 @@ static void refuses_with_the_right_spelling(void)
 		{"Environment: {PreRunCommandOnComputeNode: ''}\n",
 		 "Environment.PreRunCommandOnComputeNode: a command is empty"},
 		{"Environment: {PreRunCommand: a}\n",
-		 "\"PreRunCommand\" is not a key of Environment, write PreRunCommandOnComputeNode or "
+		 "unknown key \"PreRunCommand\" below Environment: write PreRunCommandOnComputeNode or "
 		 "PreRunCommandOnLoginNode"},
 		{"Environment: {PreRunCommand: {Command: a}}\n",
 		 "Environment.PreRunCommand does not say where it runs: write "
