@@ -5,6 +5,8 @@
  */
 #include "cmd.h"
 
+#include <mantik/mountpoint.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,27 +31,6 @@ static int look_at_fuse(struct ctl *ctl)
 		       "ls, cat and cp do the same without a mount", strerror(errno));
 }
 
-static int make_mount_point(struct ctl *ctl, const char *where)
-{
-	struct stat st;
-
-	/* A dead mount answers ENOTCONN: take it away first. */
-	if (stat(where, &st) < 0 && errno == ENOTCONN) {
-		int r = ctl_spawn(ctl, (const char *[]){"fusermount3", "-u", "-z", "--", where,
-							NULL});
-
-		if (r != 0)
-			return r < 0 ? r : mk_fail(&ctl->call, EBUSY,
-						   "%s: a mount is left there whose program is "
-						   "gone, and fusermount3 -u could not remove it",
-						   where);
-		fprintf(stderr, "mantikctl: %s: removed a mount whose program was gone\n", where);
-	}
-	if (mkdir(where, 0777) < 0 && errno != EEXIST)
-		return mk_fail(&ctl->call, errno, "%s: %s", where, strerror(errno));
-	return 0;
-}
-
 /* A word for -o; commas in it are escaped. */
 static void put_dir(struct mk_buf *out, const char *word, const char *dir)
 {
@@ -62,32 +43,42 @@ static void put_dir(struct mk_buf *out, const char *word, const char *dir)
 
 static int run(struct ctl *ctl)
 {
-	const char *home = getenv("HOME"), *option;
+	const char *option;
 	_cleanup_free_ const char **argv =
 		mk_alloc((2 * ctl->n_given + 16) * sizeof(*argv));
 	_cleanup_free_ char *program = ctl_program("mantikfs");
-	_cleanup_buf_ struct mk_buf where = MK_BUF(PATH_MAX);
+	_cleanup_free_ char *where = NULL;
+	enum mk_mount_state state;
+	bool made = false;
 	_cleanup_buf_ struct mk_buf dirs = MK_BUF(3 * PATH_MAX);
 	size_t n = 0;
 	int r;
 
-	if (ctl->n_operands)
-		mk_buf_puts(&where, ctl->operands[0]);
-	else if (home && *home == '/')
-		mk_buf_printf(&where, "%s/mantik", home);
-	else
-		return mk_fail(&ctl->call, EINVAL, "HOME is not set: name a directory");
-	if (mk_buf_check(&where) < 0)
-		return mk_fail(&ctl->call, ENAMETOOLONG, "the mount point's path is too long");
-	if (ctl_is_mount(mk_buf_text(&where)) == 1) {
-		printf("%s is mounted already\n", mk_buf_text(&where));
+	r = ctl_mount_point(ctl, &where);
+	if (r < 0)
+		return r;
+	if (mkdir(where, 0777) == 0)
+		made = true;
+	else if (errno != EEXIST && errno != ENOTCONN)
+		return mk_fail(&ctl->call, errno, "%s: %s", where, strerror(errno));
+	r = mk_mount_look(&ctl->call, where, &state);
+	if (r < 0)
+		return r;
+	if (state == MK_MOUNT_LIVE) {
+		printf("%s is mounted already\n", where);
 		return 0;
 	}
 	r = look_at_fuse(ctl);
-	if (r == 0)
-		r = make_mount_point(ctl, mk_buf_text(&where));
+	if (r < 0) {
+		if (made)
+			(void)rmdir(where);
+		return r;
+	}
+	r = mk_mount_clean(&ctl->call, where);
 	if (r < 0)
 		return r;
+	if (r > 0)
+		fprintf(stderr, "mantikctl: %s: took a mount away whose program was gone\n", where);
 
 	argv[n++] = program;
 	for (size_t i = 0; (option = ctl_option_nth(ctl, "option", i)); i++) {
@@ -101,7 +92,8 @@ static int run(struct ctl *ctl)
 		argv[n++] = "-o";
 		argv[n++] = mk_buf_text(&dirs);
 	}
-	argv[n++] = mk_buf_text(&where);
+	argv[n++] = "--";
+	argv[n++] = where;
 	return ctl_spawn(ctl, argv);
 }
 

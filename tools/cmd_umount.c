@@ -2,34 +2,28 @@
 /* mantikctl umount: ends a mount; jobs go on. */
 #include "cmd.h"
 
+#include <mantik/mountpoint.h>
+
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 
 static int run(struct ctl *ctl)
 {
-	const char *home = getenv("HOME"), *argv[6] = {"fusermount3", "-u"};
-	_cleanup_buf_ struct mk_buf where = MK_BUF(PATH_MAX);
-	int n = 2, r;
+	_cleanup_free_ char *where = NULL;
+	enum mk_mount_state state;
+	const bool lazy = ctl_option(ctl, "lazy");
+	int r = ctl_mount_point(ctl, &where);
 
-	if (ctl->n_operands)
-		mk_buf_puts(&where, ctl->operands[0]);
-	else if (home && *home == '/')
-		mk_buf_printf(&where, "%s/mantik", home);
-	if (mk_buf_check(&where) < 0)
-		return mk_fail(&ctl->call, ENAMETOOLONG, "the mount point's path is too long");
-	if (ctl_is_mount(mk_buf_text(&where)) == 0)
-		return mk_fail(&ctl->call, ENOENT, "%s: no mantikfs is mounted there",
-			       mk_buf_text(&where));
-	if (ctl_option(ctl, "lazy"))
-		argv[n++] = "-z";
-	argv[n++] = "--";
-	argv[n++] = mk_buf_text(&where);
-	r = ctl_spawn(ctl, argv);
-	if (r > 0)
+	if (r == 0)
+		r = mk_mount_look(&ctl->call, where, &state);
+	if (r < 0)
+		return r;
+	if (state == MK_MOUNT_NONE || state == MK_MOUNT_OTHER)
+		return mk_fail(&ctl->call, ENOENT, "%s: no mantikfs is mounted there", where);
+	r = mk_mount_remove(&ctl->call, where, lazy || state != MK_MOUNT_LIVE);
+	if (r == -EBUSY && !lazy)
 		return mk_fail(&ctl->call, EBUSY,
-			       "%s: not unmounted: something is open there (lsof +f -- shows "
-			       "it; --lazy unmounts when it is closed)", mk_buf_text(&where));
+			       "%s: something is open there; end it, or use --lazy: the mount goes "
+			       "when it is closed", where);
 	return r;
 }
 

@@ -107,14 +107,16 @@ int ctl_status_of(int code);
 
 /* Adds text as a JSON string with its quotes. */
 void ctl_json_text(struct mk_buf *buf, const char *text);
-/* The call's error as `mantikctl: …` on stderr, with the remote's words. */
-void ctl_complain(struct ctl *ctl);
+/* The call's error as `mantikctl: …` on stderr, with the remote's words; r: what was returned. */
+void ctl_complain(struct ctl *ctl, int r);
 /* True when yes was answered on the terminal, or there is no terminal, or --yes was given. */
 bool ctl_confirm(const struct ctl *ctl, const char *fmt, ...) _printf_(2, 3);
 /* All of the text to stdout; a closed pipe or full disk is an error. */
 int ctl_print(struct ctl *ctl, const char *text, size_t len) _must_check_;
 /* Waits until the database may have changed, at most ms; EINTR when interrupted. */
 int ctl_wait_change(struct ctl *ctl, uint64_t *generation, int ms) _must_check_;
+/* Adds all there is to read up to the buffer's limit; name is for the error. */
+int ctl_read_fd(struct ctl *ctl, const char *name, int fd, struct mk_buf *ret) _must_check_;
 /* Starts a program with our standard files and waits: its exit status, or a negative errno. */
 int ctl_spawn(struct ctl *ctl, const char *const *argv) _must_check_;
 /* Path of a program of ours: beside this one, else by PATH. Never NULL; owned by the caller. */
@@ -128,8 +130,8 @@ char *ctl_absolute(const char *path);
 const char *ctl_below(const char *path, const char *top);
 /* What follows the innermost mantikfs mount point in an absolute path, or NULL. */
 const char *ctl_below_a_mount(const char *path);
-/* 1: a mantikfs is mounted at exactly this path and lives; 0: none is; -1: one without its program. */
-int ctl_is_mount(const char *path);
+/* The mount point that is meant: the first operand, else ~/mantik; absolute, without links. */
+int ctl_mount_point(struct ctl *ctl, char **ret) _must_check_;
 
 /* --- mantikctl_path.c: what the words of a command line name --- */
 

@@ -95,7 +95,7 @@ static int run_command(struct ctl *ctl)
 	if (r >= 0)
 		r = ctl->cmd->run(ctl);
 	if (r < 0) {
-		ctl_complain(ctl);
+		ctl_complain(ctl, r);
 		r = ctl_status_of(-r);
 	}
 	if (fflush(stdout) != 0 && r == 0) {

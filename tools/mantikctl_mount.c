@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Paths as texts, and the mounts of this machine: never touches a path in a mount, because one that
- * hangs must not hang the command that could repair it (ctl_is_mount asks for a single stat).
+ * hangs must not hang the command that could repair it.
  */
 #include "ctl.h"
+
+#include <mantik/mountpoint.h>
 
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 char *ctl_absolute(const char *operand)
 {
@@ -59,65 +60,42 @@ static void unescape_octal(char *s)
 	*to = '\0';
 }
 
-/* Calls f for each mantikfs mount of this machine until it gives true. */
-static bool any_mount(bool (*f)(void *arg, const char *where), void *arg)
+const char *ctl_below_a_mount(const char *path)
 {
 	_cleanup_free_ char *line = NULL;
-	bool found = false;
+	const char *found = NULL;
 	size_t cap = 0;
-	FILE *f_mounts = fopen("/proc/self/mounts", "re");
+	FILE *mounts = fopen("/proc/self/mounts", "re");
 
-	while (f_mounts && !found && getline(&line, &cap, f_mounts) > 0) {
+	while (mounts && getline(&line, &cap, mounts) > 0) {
 		char *rest = line;
 		char *source = strsep(&rest, " "), *where = strsep(&rest, " ");
 		char *type = strsep(&rest, " ");
+		const char *inside;
 
 		if (!source || !where || !type || strcmp(type, "fuse.mantikfs") != 0)
 			continue;
 		unescape_octal(where);
-		found = f(arg, where);
+		inside = ctl_below(path, where);
+		if (inside && (!found || inside > found))
+			found = inside;
 	}
-	if (f_mounts)
-		fclose(f_mounts);
+	if (mounts)
+		fclose(mounts);
 	return found;
 }
 
-struct search {
-	const char *path;
-	const char *inside; /* what follows the innermost mount point */
-};
-
-static bool look_below(void *arg, const char *where)
+int ctl_mount_point(struct ctl *ctl, char **ret)
 {
-	struct search *search = arg;
-	const char *inside = ctl_below(search->path, where);
+	_cleanup_buf_ struct mk_buf usual = MK_BUF(PATH_MAX);
+	const char *home = getenv("HOME");
 
-	if (inside && (!search->inside || inside > search->inside))
-		search->inside = inside;
-	return false;
+	if (ctl->n_operands)
+		return mk_mount_resolve(&ctl->call, ctl->operands[0], ret);
+	if (!home || *home != '/')
+		return mk_fail(&ctl->call, EINVAL, "HOME is not set: name a directory");
+	mk_buf_printf(&usual, "%s/mantik", home);
+	if (mk_buf_check(&usual) < 0)
+		return mk_fail(&ctl->call, ENAMETOOLONG, "%s: too long", home);
+	return mk_mount_resolve(&ctl->call, mk_buf_text(&usual), ret);
 }
-
-const char *ctl_below_a_mount(const char *path)
-{
-	struct search search = {.path = path};
-
-	any_mount(look_below, &search);
-	return search.inside;
-}
-
-static bool is_same(void *arg, const char *where)
-{
-	return strcmp(arg, where) == 0;
-}
-
-int ctl_is_mount(const char *path)
-{
-	_cleanup_free_ char *whole = ctl_absolute(path);
-	_cleanup_free_ char *real = realpath(path, NULL);
-	struct stat st;
-
-	if (!any_mount(is_same, whole) && !(real && any_mount(is_same, real)))
-		return 0;
-	return stat(whole, &st) < 0 && errno == ENOTCONN ? -1 : 1;
-}
-

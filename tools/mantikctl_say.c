@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What more than one command of mantikctl prints, asks, waits for or starts. */
+/* What more than one command of mantikctl reads, prints, asks, waits for or starts. */
 #include "ctl.h"
 
 #include <errno.h>
@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 
 extern char **environ;
+
+enum { READ_CHUNK = 1 << 17 };
 
 void ctl_json_text(struct mk_buf *buf, const char *text)
 {
@@ -30,14 +32,14 @@ void ctl_json_text(struct mk_buf *buf, const char *text)
 	mk_buf_putc(buf, '"');
 }
 
-void ctl_complain(struct ctl *ctl)
+void ctl_complain(struct ctl *ctl, int r)
 {
 	const struct mk_error *e = &ctl->call.error;
 
 	if (e->text)
 		fprintf(stderr, "mantikctl: %s\n", e->text);
 	else
-		fprintf(stderr, "mantikctl: %s\n", strerror(e->code ? e->code : EIO));
+		fprintf(stderr, "mantikctl: %s\n", strerror(-r));
 	if (e->detail && *e->detail)
 		fprintf(stderr, "%s%s%s\n", e->remote ? e->remote : "", e->remote ? " said: " : "",
 			e->detail);
@@ -81,6 +83,25 @@ int ctl_wait_change(struct ctl *ctl, uint64_t *generation, int ms)
 			return 0;
 		}
 		(void)poll(&fd, fd.fd >= 0, 50);
+	}
+}
+
+int ctl_read_fd(struct ctl *ctl, const char *name, int fd, struct mk_buf *ret)
+{
+	_cleanup_free_ char *chunk = mk_alloc(READ_CHUNK);
+
+	for (;;) {
+		ssize_t n = read(fd, chunk, READ_CHUNK);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mk_fail(&ctl->call, errno, "%s: %s", name, strerror(errno));
+		if (n == 0)
+			return 0;
+		if (mk_buf_put(ret, chunk, (size_t)n) < 0)
+			return mk_fail(&ctl->call, EFBIG, "%s: more than %zu bytes", name,
+				       ret->limit);
 	}
 }
 

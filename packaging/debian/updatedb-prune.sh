@@ -1,8 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Keeps updatedb out of mounts: adds fuse.mantikfs to PRUNEFS of /etc/updatedb.conf, once. Called by
-# the package's postinst and by tools/quickstart when it is root.
+# Keeps updatedb out of mounts: adds fuse.mantikfs to PRUNEFS of /etc/updatedb.conf, once; with
+# --remove takes it out again. Called by the package's postinst and postrm and by tools/quickstart.
+remove=''
+[ "${1:-}" != --remove ] || { remove=yes; shift; }
 conf=${1:-/etc/updatedb.conf}
 [ -w "$conf" ] || exit 0
-grep -q '^PRUNEFS=.*fuse\.mantikfs' "$conf" ||
+if [ -n "$remove" ]; then
+	sed -i 's/^\(PRUNEFS *=.*\) fuse\.mantikfs/\1/' "$conf"
+elif ! grep -q '^PRUNEFS *=.*fuse\.mantikfs' "$conf"; then
 	sed -i 's/^\(PRUNEFS *= *"[^"]*\)"/\1 fuse.mantikfs"/' "$conf"
+fi

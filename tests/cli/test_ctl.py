@@ -52,3 +52,28 @@ def test_output_that_cannot_be_written_is_an_error(platform):
     with open("/dev/full", "w") as full:
         p = platform.start(mantik.program("mantikctl"), "config", stdout=full)
         assert p.wait(20) == 6
+
+
+def test_config_comes_from_a_file(platform):
+    os.makedirs(platform.config)
+    path = os.path.join(platform.config, "config.yaml")
+    with open(path, "w") as f:
+        f.write("slots: 3\n")
+    assert platform.ctl("config", "slots").stdout == "3\n"
+    assert f"slots\t3\t{path}" in platform.ctl("config").stdout
+    with open(path, "w") as f:
+        f.write("slot: 3\n")
+    r = platform.ctl("config", check=False)
+    assert r.returncode == 4 and "config.yaml:1" in r.stderr and '"slots"' in r.stderr
+
+
+def test_runs_that_do_not_exist(shared):
+    for command in ("status", "wait", "log", "cancel", "restore", "delete", "du", "env"):
+        r = shared.ctl(command, "none.00000000", check=False)
+        assert r.returncode == 3 and "there is no run none.00000000" in r.stderr, command
+
+
+def test_live_runs_of_an_empty_platform(shared):
+    assert shared.ctl("status").stdout == "project\trun\tstatus\tsite\tsubmitted\tstarted\treason\n"
+    assert json.loads(shared.ctl("status", "--json").stdout) == []
+    assert shared.ctl("gc").stdout == "0 runs gone\n"

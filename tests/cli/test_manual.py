@@ -134,3 +134,14 @@ def test_every_public_file_is_installed(platform):
                  "systemd/user/mantikfs.service", "examples/train.yaml",
                  "examples/sample/MLproject", "doc/mantikfs/LICENSE"):
         assert any(path.endswith("/" + name) for path in found), name
+
+
+def test_updatedb_is_kept_out_once_and_put_back(tmp_path):
+    conf, script = tmp_path / "updatedb.conf", os.path.join(mantik.TOP, "packaging", "debian",
+                                                            "updatedb-prune.sh")
+    conf.write_text('PRUNE_BIND_MOUNTS="yes"\nPRUNEFS="NFS afs"\n')
+    for _ in range(2):
+        subprocess.run([script, conf], check=True)
+    assert conf.read_text() == 'PRUNE_BIND_MOUNTS="yes"\nPRUNEFS="NFS afs fuse.mantikfs"\n'
+    subprocess.run([script, "--remove", conf], check=True)
+    assert conf.read_text() == 'PRUNE_BIND_MOUNTS="yes"\nPRUNEFS="NFS afs"\n'
