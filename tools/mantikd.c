@@ -65,16 +65,21 @@ static int work(struct mk_call *call, const struct mantik_options *options, bool
 	return mk_daemon_run(call, m, idle);
 }
 
-/* The second process goes on; the first tells that it could be made. */
-static void detach(void)
+static void fork_on(void)
 {
 	pid_t pid = fork();
 
-	if (pid < 0)
-		_exit(1);
-	if (pid > 0)
-		_exit(0);
+	if (pid)
+		_exit(pid < 0);
+}
+
+/* A session without a terminal, and not its leader, so that it can never get one. The first
+ * process ends at once: whoever started us waits for it only. */
+static void detach(void)
+{
+	fork_on();
 	(void)setsid();
+	fork_on();
 	(void)chdir("/");
 	(void)close_range(3, ~0U, 0);
 
