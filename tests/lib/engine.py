@@ -141,6 +141,20 @@ class Engine:
             self.poke()
         return runs[0] if count == 1 else runs
 
+    def code(self, files, links=None):
+        """A repository with these files, mirrored; gives what a plan says of it."""
+        where = self.platform.repository(files=files, name=f"repo{len(self.daemons)}")
+        for path, target in (links or {}).items():
+            os.symlink(target, os.path.join(where, path))
+        commit = self.platform.commit(where) if links else \
+            self.platform.run("git", "rev-parse", "HEAD", cwd=where).stdout.strip()
+        self.platform.run("git", "clone", "-q", "--bare", where,
+                          os.path.join(self.platform.data, "git", "r.git"))
+        with self.db() as db:
+            id = db.execute("INSERT INTO repositories (project_id, name, uri, mirror, created, changed)"
+                            " VALUES (1, 'r', ?, 'r.git', 0, 0)", (where,)).lastrowid
+        return {"repository_id": id, "commit": commit}
+
     def daemon(self, idle=30000, **env):
         """mantikd in the foreground of a process of its own; its log is mantikd.out."""
         log = open(os.path.join(self.platform.logs, "mantikd.out"), "a")

@@ -68,8 +68,8 @@ static int export_code(struct mk_call *call, struct mk_site *site,
 	for (size_t i = 0; i < order->plan->exclude.n; i++)
 		if (mk_list_add(&exclude, order->plan->exclude.v[i]) < 0)
 			return mk_fail(call, E2BIG, "too many patterns to exclude");
-	/* A directory of that name in the repository must not become ours. */
-	if (mk_list_add(&exclude, ".mantik/") < 0)
+	/* A directory, file or link of that name in the repository must not become ours. */
+	if (mk_list_add(&exclude, ".mantik/") < 0 || mk_list_add(&exclude, ".mantik") < 0)
 		return mk_fail(call, E2BIG, "too many patterns to exclude");
 	r = mk_oid_parse(order->plan->commit ? order->plan->commit : "", &commit);
 	if (r < 0)
