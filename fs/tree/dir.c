@@ -335,7 +335,9 @@ int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	if (from.row->commit && !(from.row->flags & FS_ORDER) && to_dir.row->flags & FS_SCRATCH &&
 	    parent == new_parent && fs_scratch_name(new_name))
 		return rename_away(&from, &to_dir, new_name);
-	if (is_there && !(from.row->kind != FS_PLAIN && from.ino == to.ino))
+	/* (A link there is only another name of a run: the row's verb says what is wrong.) */
+	if (is_there && !S_ISLNK(to.row->mode) &&
+	    !(from.row->kind != FS_PLAIN && from.ino == to.ino))
 		return mk_fail(call, EEXIST, "%s is there already", new_name);
 	return rename_object(&from, &to_dir, new_name);
 }
