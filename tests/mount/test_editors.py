@@ -166,6 +166,7 @@ def test_save_over_a_version_not_read_is_refused(shared, shared_mount, second):
     path, other = (m.path("projects/p/project.yaml") for m in (shared_mount, second))
     mine = open(path, "r+")
     old = mine.read()
+    wait_for(lambda: read(other) == old, "the text of now", 2)
     with open(other, "w") as f:
         f.write("summary: theirs\n")
     mine.seek(0)
