@@ -62,7 +62,7 @@ static int moved(struct mk_call *call, struct mk_conn *conn, int64_t id, const s
 static int cancel(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	int64_t id = *(int64_t *)arg, now = mk_now_real();
-	struct state state;
+	struct state state = {};
 	int r = look(call, conn, id, &state);
 
 	if (r < 0)
@@ -84,7 +84,7 @@ static int cancel(struct mk_call *call, struct mk_conn *conn, void *arg)
 static int clean(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	int64_t id = *(int64_t *)arg;
-	struct state state;
+	struct state state = {};
 	int r = look(call, conn, id, &state);
 
 	if (r == 0)
@@ -101,7 +101,7 @@ static int clean(struct mk_call *call, struct mk_conn *conn, void *arg)
 static int delete (struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	int64_t id = *(int64_t *)arg;
-	struct state state;
+	struct state state = {};
 	int r = look(call, conn, id, &state);
 
 	if (r == 0)
@@ -116,7 +116,7 @@ static int delete (struct mk_call *call, struct mk_conn *conn, void *arg)
 static int restore(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	int64_t id = *(int64_t *)arg;
-	struct state state;
+	struct state state = {};
 	int r = look(call, conn, id, &state);
 
 	if (r < 0)
