@@ -66,6 +66,8 @@ void mk_bind_null(struct mk_stmt *stmt, int i);
 int mk_step(struct mk_call *call, struct mk_stmt *stmt) _must_check_;
 /* For statements that give no rows: steps once and resets. EEXIST for a broken UNIQUE. */
 int mk_exec(struct mk_call *call, struct mk_stmt *stmt) _must_check_;
+/* Ready to be bound and stepped again; the bindings stay. */
+void mk_rewind(struct mk_stmt *stmt);
 /* Columns from 0; text is NULL for NULL, valid until the next step or reset. */
 int64_t mk_col_int(struct mk_stmt *stmt, int i);
 double mk_col_double(struct mk_stmt *stmt, int i);

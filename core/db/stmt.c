@@ -79,6 +79,11 @@ void mk_reset(struct mk_stmt **stmt_p)
 	stmt->busy = false;
 }
 
+void mk_rewind(struct mk_stmt *stmt)
+{
+	sqlite3_reset(stmt->s);
+}
+
 /* A parameter that is not there, or binding between steps, is our own bug. */
 static void bound(int rc)
 {

@@ -74,6 +74,8 @@ struct mk_point_writer {
 	int64_t day;
 	char date[16];
 };
+/* mk_time_text(time, true) without the NUL: 24 bytes; time is above 0. */
+size_t mk_time_put(struct mk_point_writer *writer, int64_t time, char *out);
 size_t mk_point_write(struct mk_point_writer *writer, const struct mk_point *point, char *out);
 
 #endif

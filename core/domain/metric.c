@@ -53,7 +53,7 @@ static void put_fixed(char *out, int n, int64_t v)
 }
 
 /* 2026-11-21T12:00:00.123Z, the 24 bytes mk_time_text() gives; time is above 0. */
-static size_t put_time(struct mk_point_writer *writer, int64_t time, char *out)
+size_t mk_time_put(struct mk_point_writer *writer, int64_t time, char *out)
 {
 	int64_t day = time / (86400 * MK_SEC);
 	int64_t ms = time % (86400 * MK_SEC) / MK_MS;
@@ -85,7 +85,7 @@ size_t mk_point_write(struct mk_point_writer *writer, const struct mk_point *poi
 	*s++ = '\t';
 	s += mk_double_put(point->value, s);
 	*s++ = '\t';
-	s += put_time(writer, point->time, s);
+	s += mk_time_put(writer, point->time, s);
 	*s++ = '\n';
 	return (size_t)(s - out);
 }
