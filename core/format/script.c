@@ -148,6 +148,12 @@ static void put_environment(struct mk_buf *out, const struct mk_script *script)
 				       "type apptainer >/dev/null 2>&1\n");
 		put_check(out, "Environment.Apptainer: no program apptainer (a module that brings "
 			       "it?)");
+		if (strstr(b->image, "://")) /* docker://, which apptainer fetches */
+			break;
+		(void)mk_buf_puts(out, "[ -e ");
+		mk_shell_expand(out, b->image);
+		(void)mk_buf_puts(out, " ]\n");
+		put_check(out, "Environment.Apptainer.Path: no such image");
 		break;
 	case MK_ENV_SYSTEM:
 		break;
@@ -187,12 +193,24 @@ static void put_after(struct mk_buf *out, const char *key, const struct mk_list 
 	}
 }
 
+static bool has_operators(const char *command)
+{
+	struct mk_shell shell = {};
+
+	for (const char *p = command; *p; p++)
+		mk_shell_feed(&shell, *p);
+	return shell.operators;
+}
+
 static void put_command(struct mk_buf *out, const struct mk_script *script)
 {
 	const struct mk_backend *b = script->backend;
 
 	(void)mk_buf_puts(out, "\n# The command\n");
 	if (script->environment == MK_ENV_APPTAINER) {
+		if (has_operators(script->command))
+			(void)mk_buf_puts(out, "# (as on the platform, what stands behind | ; && || "
+					       "runs outside of the container)\n");
 		(void)mk_buf_puts(out, "apptainer run ");
 		for (size_t i = 0; i < b->image_options.n; i++)
 			(void)mk_buf_printf(out, "%s ", b->image_options.v[i]);

@@ -384,16 +384,21 @@ static void scripts_run_in_order(void)
 		{"Environment: {Apptainer: {Path: 'i $X.sif', Options: [-B a:b, --nv]}, Variables: "
 		 "{X: y}}\n", "echo 'a b' | cat",
 		 "run|-B|a:b|--nv|i y.sif|echo|a b|\n", 0},
+		{"Environment: {Apptainer: {Path: 'docker://x:1'}}\n", "echo",
+		 "run|docker://x:1|echo|\n", 0},
+		{"Environment: {Apptainer: {Path: absent.sif}}\n", "echo", NULL, 1},
 	};
 	_cleanup_call_ struct mk_call call;
 	char *dir = tmpdir_make();
 	_cleanup_free_ char *stub = tmpdir_path(dir, "apptainer");
+	_cleanup_free_ char *image = tmpdir_path(dir, "i y.sif");
 	FILE *file = fopen(stub, "w");
 
 	mk_call_init(&call);
 	/* a recording stub, not the real program */
 	NEED(file && fputs("#!/bin/sh\nprintf '%s|' \"$@\"\necho\n", file) >= 0 &&
 	     fclose(file) == 0 && chmod(stub, 0700) == 0);
+	NEED(tmpdir_write(image, "", 0));
 	for (size_t i = 0; i < N(cases); i++) {
 		_cleanup_free_ char *text = script(&call, cases[i].config, cases[i].command);
 		_cleanup_buf_ struct mk_buf out = MK_BUF(MK_LIMIT_TEXT);
