@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/doc.h"
+#include "format/spec.h"
 
 static const char *const names[MK_TEXT_KINDS] = {
 	[MK_TEXT_PROJECT] = "project.yaml",	  [MK_TEXT_README] = "README.md",
@@ -169,26 +170,10 @@ static int check_repository(struct mk_call *call, const char *name, struct mk_do
 	return 0;
 }
 
-/* The words of a spec; what they mean is judged when one is submitted. */
-static int check_defaults(struct mk_call *call, const char *name, struct mk_doc *map,
-			  struct mk_meaning *ret)
-{
-	static const char *const words[] = {
-		"name",		  "experiment", "code",	     "mlproject", "entry_point", "command",
-		"parameters",	  "sweep",	"data",	     "after",	  "site",	 "account",
-		"backend_config", "override",	"artifacts", NULL,
-	};
-
-	for (size_t i = 0; words[i]; i++)
-		(void)mk_doc_get(map, words[i]);
-	return 0;
-}
-
 typedef int check_fn(struct mk_call *call, const char *name, struct mk_doc *map,
 		     struct mk_meaning *ret);
 static check_fn *const checks[MK_TEXT_KINDS] = {
 	[MK_TEXT_PROJECT] = check_project,
-	[MK_TEXT_DEFAULTS] = check_defaults,
 	[MK_TEXT_EXPERIMENT] = check_experiment,
 	[MK_TEXT_REPOSITORY] = check_repository,
 };
@@ -204,6 +189,8 @@ int mk_text_check(struct mk_call *call, enum mk_text_kind kind, const char *text
 	if (len > MK_LIMIT_TEXT)
 		return mk_fail(call, EFBIG, "%s: has %zu bytes, at most 1 MiB are possible", name,
 			       len);
+	if (kind == MK_TEXT_DEFAULTS)
+		return mk_spec_check_defaults(call, name, text, len);
 	if (!checks[kind])
 		return 0;
 	r = mk_doc_parse(call, name, text, len, &doc);

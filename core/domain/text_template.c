@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "format/spec.h"
+
 static const char *const templates[MK_TEXT_KINDS] = {
 	[MK_TEXT_PROJECT] =
 		"# project.yaml of {}: remove a # to set a value.\n"
@@ -16,18 +18,6 @@ static const char *const templates[MK_TEXT_KINDS] = {
 		"# members: {ben: Researcher}  # Guest, Reporter, Researcher, Maintainer or Owner\n"
 		"# site: local  # where runs go that do not say otherwise\n",
 	[MK_TEXT_README] = "# {}\n",
-	[MK_TEXT_DEFAULTS] = "# What is set here, specs written to runs/new may leave out. Remove "
-			     "a # to set a value.\n"
-			     "# experiment: baseline\n"
-			     "# code: {repository: a2, branch: main}\n"
-			     "# mlproject: MLproject\n"
-			     "# entry_point: main\n"
-			     "# parameters: {learning_rate: 1e-5}\n"
-			     "# site: local\n"
-			     "# account: mybudget\n"
-			     "# backend_config: configs/local.yaml\n"
-			     "# override: {Resources: {Runtime: 2h}}\n"
-			     "# artifacts: [predictions.csv]\n",
 	[MK_TEXT_EXPERIMENT] =
 		"# experiment.yaml of {}: remove a # to set a value.\n"
 		"# note: what this experiment is to find out\n"
@@ -44,7 +34,7 @@ static const char *const templates[MK_TEXT_KINDS] = {
 
 void mk_text_template(enum mk_text_kind kind, const char *name, struct mk_buf *ret)
 {
-	const char *text = templates[kind];
+	const char *text = kind == MK_TEXT_DEFAULTS ? mk_spec_defaults_text : templates[kind];
 	const char *hole = strstr(text, "{}");
 
 	if (hole) {

@@ -9,12 +9,13 @@
 
 #include <string.h>
 
+/* Prose begins with ## and each other line is one whole key, so that taking away "# " is always
+ * valid. */
 const char mk_spec_defaults_text[] =
-	"# What every run of this project begins with. A key that is set here, a spec may leave out;\n"
-	"# what a spec sets, replaces it (parameters, override and code are merged key by key).\n"
-	"# Take away the # of the lines you want. A parameter set here is left out of runs whose\n"
-	"# entry point does not have it.\n"
-	"#\n"
+	"## What every run of this project begins with. A key that is set here, a spec may leave out;\n"
+	"## what a spec sets, replaces it (parameters and override are merged key by key).\n"
+	"## Take away the # of the lines you want. A parameter set here is left out of runs whose\n"
+	"## entry point does not have it.\n"
 	"# name: deberta-lr-{learning_rate}         # {parameter} and {site} are filled in\n"
 	"# experiment: rain-classifier              # created if missing\n"
 	"# code: {repository: a2, branch: develop}  # or commit: <sha>; or path: /abs/dir\n"
@@ -24,8 +25,7 @@ const char mk_spec_defaults_text[] =
 	"# site: local                              # or a list: one run on each\n"
 	"# account: deepacf                         # compute budget\n"
 	"# backend_config: configs/{site}.yaml      # path in the repository, or the mapping itself\n"
-	"# override:                                # over the backend config; null removes\n"
-	"#   Resources: {Nodes: 1, Runtime: 2h}\n"
+	"# override: {Resources: {Runtime: 2h}}     # over the backend config; null removes\n"
 	"# artifacts: [predictions.csv, \"ckpt/best*\"]  # copied out when the run ends\n";
 
 static void put_key(struct mk_buf *buf, const char *key, const char *text)
