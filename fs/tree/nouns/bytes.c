@@ -31,29 +31,7 @@ int fs_joblog_bytes(struct fs_at *at, struct mk_blob **ret)
 	return mk_run_log_open(at->call, at->m, at->object, at->row->which, ret);
 }
 
-/* --- artifacts: names are as the job wrote them, entries escaped --------------------------- */
-
-static int path_of(struct fs_at *at, const char *name, struct mk_buf *path)
-{
-	_cleanup_buf_ struct mk_buf entries = MK_BUF(64 << 10);
-	int r = fs_at_below(at, name, &entries);
-
-	if (r < 0)
-		return r;
-
-	const char *p = mk_buf_text(&entries);
-
-	while (*p) {
-		size_t len = strcspn(p, "/");
-
-		if (path->len)
-			(void)mk_buf_putc(path, '/');
-		if (mk_name_unescape(path, p, len) < 0)
-			return -ENOENT;
-		p += len + (p[len] == '/');
-	}
-	return mk_buf_check(path);
-}
+/* --- artifacts: names are as the job wrote them, and file names already ------------------- */
 
 static void fill(struct fs_at *dir, const struct mk_dirent *entry, bool live,
 		 struct fs_child *child)
@@ -78,12 +56,10 @@ struct emitting {
 static int emit_artifact(void *arg, const struct mk_dirent *entry)
 {
 	struct emitting *e = arg;
-	_cleanup_buf_ struct mk_buf name = MK_BUF(4096);
-	struct fs_child child = {};
+	struct fs_child child = {.name = entry->name};
 
-	if (mk_name_escape(&name, entry->name, strlen(entry->name)) < 0)
+	if (strlen(entry->name) > MK_NAME_MAX)
 		return 0;
-	child.name = mk_buf_text(&name);
 	fill(e->at, entry, e->live, &child);
 	return e->emit(e->arg, &child);
 }
@@ -92,7 +68,7 @@ int fs_artifacts_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
 	struct emitting e = {at, emit, arg, is_live(at)};
-	int r = path_of(at, NULL, &path);
+	int r = fs_at_below(at, NULL, &path);
 
 	return r < 0 ? r :
 		       mk_run_artifact_list(at->call, at->m, at->object, mk_buf_text(&path),
@@ -103,7 +79,7 @@ int fs_artifacts_find(struct fs_at *at, const char *name, struct fs_child *child
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
 	struct mk_dirent entry;
-	int r = path_of(at, name, &path);
+	int r = fs_at_below(at, name, &path);
 
 	if (r < 0)
 		return r;
@@ -118,7 +94,7 @@ int fs_artifact_stat(struct fs_at *at, struct fs_stat *st)
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
 	struct mk_dirent entry;
-	int r = path_of(at, NULL, &path);
+	int r = fs_at_below(at, NULL, &path);
 
 	if (r < 0)
 		return r;
@@ -136,7 +112,7 @@ int fs_artifact_stat(struct fs_at *at, struct fs_stat *st)
 int fs_artifact_bytes(struct fs_at *at, struct mk_blob **ret)
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
-	int r = path_of(at, NULL, &path);
+	int r = fs_at_below(at, NULL, &path);
 
 	return r < 0 ? r :
 		       mk_run_artifact_open(at->call, at->m, at->object, mk_buf_text(&path), ret);

@@ -309,15 +309,21 @@ static void fill(struct fs_at *dir, const struct mk_tree_entry *entry, struct fs
 	};
 }
 
+/* Names of a commit come from a file system and go to one unchanged (`.gitignore`, `a%20b`); what
+ * only a malicious tree holds is left out. */
+static bool is_file_name(const char *name)
+{
+	return *name && strlen(name) <= MK_NAME_MAX && !strchr(name, '/') &&
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
 static int emit_git(void *arg, const struct mk_tree_entry *entry)
 {
 	struct emitting *e = arg;
-	_cleanup_buf_ struct mk_buf name = MK_BUF(4096);
-	struct fs_child child = {};
+	struct fs_child child = {.name = entry->name};
 
-	if (mk_name_escape(&name, entry->name, strlen(entry->name)) < 0)
+	if (!is_file_name(entry->name))
 		return 0;
-	child.name = mk_buf_text(&name);
 	fill(e->at, entry, &child);
 	return e->emit(e->arg, &child);
 }
@@ -339,14 +345,12 @@ int fs_git_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 
 int fs_git_find(struct fs_at *at, const char *name, struct fs_child *child)
 {
-	_cleanup_buf_ struct mk_buf real = MK_BUF(4096);
 	struct mk_tree_entry entry;
-	int r = mk_name_unescape(&real, name, strlen(name));
+	int r;
 
-	if (r < 0 || is_submodule(at))
+	if (!is_file_name(name) || is_submodule(at))
 		return -ENOENT;
-	r = mk_code_tree_find(at->call, at->m, at->object, &at->git.oid, mk_buf_text(&real),
-			      &entry);
+	r = mk_code_tree_find(at->call, at->m, at->object, &at->git.oid, name, &entry);
 	if (r < 0)
 		return r;
 	fill(at, &entry, child);
