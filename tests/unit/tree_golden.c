@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole tree of a prepared platform (a project, a repository, an experiment, an ended and a
+ * live run with keys that nest) against tests/tree/golden.txt: every name with its type, rights,
+ * class of freshness and where a link leads. A change of the visible tree shows up there.
+ *
+ * MANTIK_TEST_GOLDEN=FILE writes what it is now into FILE, to be looked at and copied.
+ */
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include "fsclient.h"
+#include "runs.h"
+
+extern char **environ;
+
+static const char *const class_names[] = {"fixed", "ours", "ended", "slow", "live"};
+
+static bool sh(const char *script, const char *dir)
+{
+	const char *argv[] = {"sh", "-c", script, "sh", dir, NULL};
+	pid_t pid;
+	int status;
+
+	return posix_spawnp(&pid, "sh", NULL, NULL, (char **)argv, environ) == 0 &&
+	       waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* The same commit every time: who and when are given. */
+static const char make_repository[] =
+	"set -e; export HOME=$1 GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b"
+	" GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_AUTHOR_DATE='1700000000 +0000'"
+	" GIT_COMMITTER_DATE='1700000000 +0000'; git init -q -b main \"$1/git\"; cd \"$1/git\";"
+	" printf 'entry_points:\\n  main:\\n    command: echo hi\\n  train:\\n    command: echo ho\\n'"
+	" > MLproject; mkdir scripts; echo x > scripts/run.sh; chmod +x scripts/run.sh;"
+	" ln -s scripts/run.sh link; echo 1 > 'a%41'; echo b > .gitignore; git add -A; git commit -q -m one;"
+	" git branch feature/x; git tag v1";
+
+/* What this and the next line of the golden tree hang on. */
+static void line(struct client *c, const char *path, struct fs_node *node,
+		 const struct fs_attr *attr, struct mk_buf *out)
+{
+	struct fs_at at;
+	mode_t mode = attr->st.st_mode;
+
+	fs_at_node(c->call, node, c->tree, &at);
+	(void)mk_buf_printf(out, "%c%03o %-5s %s", S_ISDIR(mode) ? 'd' : S_ISLNK(mode) ? 'l' : '-',
+			    (unsigned)mode & 0777, class_names[at.row->class], path);
+	if (S_ISREG(mode) && attr->attr_timeout == 0 && at.row->class != FS_LIVE)
+		(void)mk_buf_puts(out, " (live now)");
+	if (S_ISLNK(mode)) {
+		_cleanup_free_ char *target = client_readlink(c, path);
+
+		(void)mk_buf_printf(out, " -> %s",
+				    !target ? "?" : target[0] == '/' ? "(a real path)" : target);
+		if (target)
+			CHECK_INT(strlen(target), attr->st.st_size);
+	}
+	(void)mk_buf_putc(out, '\n');
+}
+
+/* Every file is read: what stat said is how long it is. */
+static void check_size(struct client *c, const char *path, const struct fs_attr *attr)
+{
+	_cleanup_free_ char *text = client_cat(c, path);
+
+	if (!text)
+		printf("# %s: %s\n", path, c->why);
+	NEED(text);
+	if ((int64_t)strlen(text) != attr->st.st_size)
+		printf("# %s\n", path);
+	CHECK_INT(strlen(text), attr->st.st_size);
+}
+
+static void walk(struct client *c, const char *path, struct mk_buf *out)
+{
+	struct client_ls ls, plain;
+	int r = client_list(c, path, true, 5, &ls);
+
+	if (r < 0)
+		printf("# ls %s: %s\n", path, c->why);
+	CHECK_INT(r, 0);
+
+	/* With and without attributes, in big and small buffers, the listing is the same. */
+	CHECK_INT(client_list(c, path, false, 1000, &plain), 0);
+	CHECK_INT(plain.names.n, ls.names.n);
+	mk_list_free(&plain.names);
+	mk_list_sort(&ls.names);
+	for (size_t i = 0; i < ls.names.n; i++) {
+		_cleanup_free_ char *child = NULL;
+		struct fs_node *node;
+		struct fs_attr attr;
+
+		if (asprintf(&child, "%s%s%s", path, *path ? "/" : "", ls.names.v[i]) < 0)
+			abort();
+		r = client_walk(c, child, &node, &attr);
+		if (r < 0)
+			printf("# stat %s: %s\n", child, c->why);
+		CHECK_INT(r, 0);
+		if (r < 0)
+			continue;
+		line(c, child, node, &attr, out);
+		client_forget(c, node);
+		if (S_ISDIR(attr.st.st_mode))
+			walk(c, child, out);
+		else if (S_ISREG(attr.st.st_mode) && !strstr(child, "/new"))
+			check_size(c, child, &attr);
+	}
+	mk_list_free(&ls.names);
+}
+
+static void prepare(struct platform *p, struct client *c)
+{
+	int64_t project = make_project(p, "rain");
+	int64_t run = make_runs(p, (struct made_run){.project_id = project, .experiment = "e/1",
+						     .name = "done", .status = MK_FINISHED,
+						     .uid = "0000000a000000000000000000000000"});
+	_cleanup_free_ char *uri = NULL;
+
+	make_runs(p, (struct made_run){.project_id = project, .experiment = "e/1", .name = "live",
+				       .status = MK_RUNNING,
+				       .uid = "0000000b000000000000000000000000"});
+	CHECK_INT(mk_run_log_metric(c->call, p->m, run, "train/loss", "0 1 1700000000\n", 15), 0);
+	CHECK_INT(mk_run_log_metric(c->call, p->m, run, "train", "0 nan 1700000000\n", 17), 0);
+	CHECK_INT(mk_run_value_set(c->call, p->m, run, MK_PARAM, "lr", "1e-5"), 0);
+	CHECK_INT(mk_run_value_set(c->call, p->m, run, MK_TAG, ".hidden", "a\nb"), 0);
+	NEED(sh(make_repository, p->dir));
+	CHECK_INT(client_mkdir(c, "projects/rain/code/model"), 0);
+	if (asprintf(&uri, "uri: %s/git\n", p->dir) < 0)
+		abort();
+	CHECK_INT(client_write(c, "projects/rain/code/model/repository.yaml", O_TRUNC, uri), 0);
+}
+
+static void the_tree_is_the_golden_one(void)
+{
+	PLATFORM(p);
+	CLIENT(c, p);
+	_cleanup_buf_ struct mk_buf out = MK_BUF(1 << 20), want = MK_BUF(1 << 20);
+	const char *to = getenv("MANTIK_TEST_GOLDEN");
+
+	prepare(&p, &c);
+	walk(&c, "", &out);
+	if (to)
+		CHECK(tmpdir_write(to, mk_buf_text(&out), out.len));
+
+	_cleanup_close_ int fd = open(SOURCE_ROOT "/tests/tree/golden.txt", O_RDONLY);
+	ssize_t n = fd < 0 ? -1 : read(fd, mk_buf_room(&want, 1 << 19), 1 << 19);
+
+	NEED(n > 0);
+	want.data[want.len = (size_t)n] = 0;
+
+	/* Line by line, so that a difference can be read. */
+	const char *a = mk_buf_text(&out), *b = mk_buf_text(&want);
+
+	while (*a || *b) {
+		size_t la = strcspn(a, "\n"), lb = strcspn(b, "\n");
+		_cleanup_free_ char *x = strndup(a, la), *y = strndup(b, lb);
+
+		CHECK_TEXT(x, y);
+		if (strcmp(x, y) != 0)
+			break;
+		a += la + (a[la] != 0);
+		b += lb + (b[lb] != 0);
+	}
+}
+
+int main(void)
+{
+	return RUN(TEST(the_tree_is_the_golden_one));
+}
