@@ -167,9 +167,9 @@ static int open_record(struct mk_call *call, struct mantik *m, const char *uid)
 
 	if (fd >= 0)
 		return fd;
-	return errno == ENOENT ? -ENOENT
-			       : mk_fail(call, errno, "%s: %s", mk_buf_text(&path),
-					 strerror(errno));
+	return errno == ENOENT
+		       ? -ENOENT
+		       : mk_fail(call, errno, "%s: %s", mk_buf_text(&path), strerror(errno));
 }
 
 int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
@@ -226,8 +226,7 @@ int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 	}
 	if (!S_ISREG(st.st_mode))
 		return mk_fail(call, EIO, "run %.8s: %s is no file", uid, log_files[log]);
-	*ret = (struct mk_blob_stat){
-		.size = st.st_size, .mtime = mtime_of(&st), .growing = live};
+	*ret = (struct mk_blob_stat){.size = st.st_size, .mtime = mtime_of(&st), .growing = live};
 	return 0;
 }
 
@@ -284,7 +283,8 @@ int mk_run_artifact_list(struct mk_call *call, struct mantik *m, int64_t run_id,
 	int r = 0;
 
 	if (at == -ENOENT && !*path) {
-		/* Nothing was kept (yet): the directory is there and empty. But no run is ENOENT. */
+		/* Nothing was kept (yet): the directory is there and empty. But no run is ENOENT.
+		 */
 		char uid[33];
 
 		mk_error_clear(call);

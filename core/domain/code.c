@@ -173,9 +173,37 @@ static int open_code(struct mk_call *call, struct mantik *m, int64_t id, struct 
 			     &code->mirror);
 }
 
+int mk_code_check_uri(struct mk_call *call, const char *where, const char *uri)
+{
+	_cleanup_origin_ struct mk_origin origin = {};
+
+	return mk_origin_parse(call, where, uri, &origin);
+}
+
 static int no_uri(struct mk_call *call, const struct code *code)
 {
 	return mk_fail(call, ENOENT, "%s: repository.yaml has no uri yet", code->label);
+}
+
+/* A program that ends after one look would end a fetch behind its back, too: it waits, a little. */
+static int look_again(struct mk_call *call, struct code *code)
+{
+	enum { PATIENCE_S = 5 };
+	int64_t deadline = call->deadline, limit = mk_now_mono() + PATIENCE_S * MK_SEC;
+	int r;
+
+	if (call->may_wait != MK_ANY) {
+		mk_mirror_fetch_begin(code->mirror, &code->origin);
+		return 0;
+	}
+	if (!deadline || deadline > limit)
+		call->deadline = limit;
+	r = mk_mirror_fetch(call, code->mirror, &code->origin, MK_FETCHED, false);
+	call->deadline = deadline;
+	if (r == -EINTR)
+		return r;
+	mk_error_clear(call); /* what is known is shown */
+	return 0;
 }
 
 /* For looking: 1 the mirror has refs to show, 0 there is no remote and so there are none. */
@@ -192,8 +220,11 @@ static int ready(struct mk_call *call, struct mantik *m, struct code *code)
 		int r = mk_mirror_fetch(call, code->mirror, &code->origin, MK_FETCHED, false);
 		return r < 0 ? r : 1;
 	}
-	if (mk_now_real() - answered > mantik_option_duration(m, "git_refresh") && !m->read_only)
-		mk_mirror_fetch_begin(code->mirror, &code->origin);
+	if (mk_now_real() - answered > mantik_option_duration(m, "git_refresh") && !m->read_only) {
+		int r = look_again(call, code);
+		if (r < 0)
+			return r;
+	}
 	return 1;
 }
 
@@ -209,8 +240,8 @@ int mk_code_refresh(struct mk_call *call, struct mantik *m, int64_t repository_i
 	return mk_mirror_fetch(call, code.mirror, &code.origin, MK_ASKED, true);
 }
 
-int mk_code_refs(struct mk_call *call, struct mantik *m, int64_t repository_id,
-		 enum mk_refs kind, mk_ref_emit *emit, void *arg)
+int mk_code_refs(struct mk_call *call, struct mantik *m, int64_t repository_id, enum mk_refs kind,
+		 mk_ref_emit *emit, void *arg)
 {
 	_cleanup_code_ struct code code = {};
 	int r = open_code(call, m, repository_id, &code);
@@ -241,7 +272,7 @@ struct commits {
 	struct commit {
 		struct mk_oid oid;
 		int64_t time;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 
@@ -516,8 +547,8 @@ static int resolve_branch(struct mk_call *call, struct code *code, const char *a
 	if (!branch && refs.n)
 		branch = mk_mirror_head(code->mirror);
 	if (!branch)
-		return mk_fail(call, ENOENT, "%s: %s has no branch yet: push a commit",
-			       code->label, code->origin.shown);
+		return mk_fail(call, ENOENT, "%s: %s has no branch yet: push a commit", code->label,
+			       code->origin.shown);
 
 	const struct mk_remote_ref *ref = find_ref(&refs, "refs/heads/", branch);
 
@@ -549,9 +580,9 @@ int mk_code_resolve(struct mk_call *call, struct mantik *m, int64_t repository_i
 	if (!code.hidden && !code.origin.uri)
 		return no_uri(call, &code);
 	if (!commit)
-		return code.hidden ? mk_fail(call, EINVAL, "%s: a snapshot has no branches",
-					     code.label)
-				   : resolve_branch(call, &code, branch, ret, ret_branch);
+		return code.hidden
+			       ? mk_fail(call, EINVAL, "%s: a snapshot has no branches", code.label)
+			       : resolve_branch(call, &code, branch, ret, ret_branch);
 	r = parse_commit(call, &code, commit, &oid);
 	if (r == 0)
 		r = need_commit(call, &code, &oid);

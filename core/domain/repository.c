@@ -13,8 +13,8 @@
 #include "domain/code.h"
 #include "domain/domain.h"
 
-#define COLUMNS                                                                                  \
-	"id, project_id, name, uri, default_branch, created, changed, fetched, error, touched "  \
+#define COLUMNS                                                                                 \
+	"id, project_id, name, uri, default_branch, created, changed, fetched, error, touched " \
 	"FROM repositories WHERE hidden = 0 AND "
 
 void mk_repository_free(struct mk_repository *repository)
@@ -65,8 +65,8 @@ int mk_repository_list(struct mk_call *call, struct mantik *m, int64_t project_i
 	return r;
 }
 
-int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_id,
-		       const char *name, struct mk_repository *ret)
+int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+		       struct mk_repository *ret)
 {
 	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -88,8 +88,7 @@ int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_i
 	return 0;
 }
 
-int mk_repository_get(struct mk_call *call, struct mantik *m, int64_t id,
-		      struct mk_repository *ret)
+int mk_repository_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_repository *ret)
 {
 	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -156,8 +155,8 @@ static int make(struct mk_call *call, struct mk_conn *conn, void *arg)
 	return r < 0 || make->hidden ? r : mk_project_touch(call, conn, make->project_id, false);
 }
 
-int mk_repository_make(struct mk_call *call, struct mantik *m, int64_t project_id,
-		       const char *name, int64_t *ret_id)
+int mk_repository_make(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+		       int64_t *ret_id)
 {
 	struct make it = {.project_id = project_id, .name = name};
 	int r = mk_domain_name(call, "repository", name);
@@ -188,9 +187,10 @@ int mk_repository_ensure_hidden(struct mk_call *call, struct mantik *m, int64_t 
 	int r = mk_db_reader(call, m->db, &conn);
 
 	if (r == 0)
-		r = mk_domain_int(call, conn,
-				  "SELECT id FROM repositories WHERE project_id = ?1 AND hidden = 1",
-				  project_id, 0, &it.id);
+		r = mk_domain_int(
+			call, conn,
+			"SELECT id FROM repositories WHERE project_id = ?1 AND hidden = 1",
+			project_id, 0, &it.id);
 	if (r == 0)
 		r = mk_domain_write(call, m, MK_DURABLE, ensure_hidden, &it);
 	if (r < 0)
@@ -213,10 +213,11 @@ static int remove_row(struct mk_call *call, struct mk_conn *conn, void *arg)
 	};
 	struct edit *edit = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT touched OR EXISTS (SELECT 1 FROM runs WHERE repository_id = ?1),"
-			   " name, mirror, project_id FROM repositories WHERE id = ?1 AND hidden = 0",
-			   &stmt);
+	int r = mk_prepare(
+		call, conn,
+		"SELECT touched OR EXISTS (SELECT 1 FROM runs WHERE repository_id = ?1),"
+		" name, mirror, project_id FROM repositories WHERE id = ?1 AND hidden = 0",
+		&stmt);
 
 	if (r < 0)
 		return r;
@@ -225,8 +226,7 @@ static int remove_row(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return mk_fail(call, ENOENT, "repository %lld: there is none",
-			       (long long)edit->id);
+		return mk_fail(call, ENOENT, "repository %lld: there is none", (long long)edit->id);
 	if (mk_col_int(stmt, 0))
 		return mk_fail(call, ENOTEMPTY,
 			       "repository \"%s\" is not empty: only what a mkdir left untouched "
@@ -270,8 +270,7 @@ static int rename_row(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r < 0)
 		return r;
 	if (!mk_rows_changed(conn))
-		return mk_fail(call, ENOENT, "repository %lld: there is none",
-			       (long long)edit->id);
+		return mk_fail(call, ENOENT, "repository %lld: there is none", (long long)edit->id);
 	r = mk_domain_int(call, conn, "SELECT project_id FROM repositories WHERE id = ?1", edit->id,
 			  0, &edit->project_id);
 	if (r > 0)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <mantik/code.h>
+
 #include "base/doc.h"
 #include "format/spec.h"
 
@@ -146,6 +148,7 @@ static int check_experiment(struct mk_call *call, const char *name, struct mk_do
 static int check_repository(struct mk_call *call, const char *name, struct mk_doc *map,
 			    struct mk_meaning *ret)
 {
+	_cleanup_buf_ struct mk_buf where = MK_BUF(4096);
 	int r = text_key(call, name, map, "uri", &ret->uri);
 
 	if (r == 0)
@@ -162,8 +165,10 @@ static int check_repository(struct mk_call *call, const char *name, struct mk_do
 		return mk_doc_fail(call, name, NULL,
 				   "uri is missing: the address of a git repository, or "
 				   "an absolute path");
-	if (ret->uri[0] == '-')
-		return mk_doc_fail(call, name, mk_doc_get(map, "uri"), "uri begins with -");
+	(void)mk_buf_printf(&where, "%s:%d", name, mk_doc_get(map, "uri")->line);
+	r = mk_code_check_uri(call, mk_buf_text(&where), ret->uri);
+	if (r < 0)
+		return r;
 	if (ret->default_branch && (!*ret->default_branch || *ret->default_branch == '-'))
 		return mk_doc_fail(call, name, mk_doc_get(map, "default_branch"),
 				   "default_branch is no name of a branch");

@@ -46,6 +46,9 @@ int mk_repository_remove(struct mk_call *call, struct mantik *m, int64_t id) _mu
 int mk_repository_rename(struct mk_call *call, struct mantik *m, int64_t id,
 			 const char *name) _must_check_;
 
+/* Whether a uri may be used at all, without asking anybody: EINVAL with `where: uri …: why`. */
+int mk_code_check_uri(struct mk_call *call, const char *where, const char *uri) _must_check_;
+
 /*
  * After repository.yaml was committed: asks the remote for its refs. 0 when it answered; the
  * caller bounds the wait with the call's deadline (tree.md: 5 s) and treats ETIMEDOUT as "still

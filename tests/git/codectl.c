@@ -104,6 +104,7 @@ static int commits(char **argv)
 /* Looks at a branch until it is COMMIT, as somebody with `ls` in a loop would. */
 static int watch(char **argv)
 {
+	call.may_wait = NULL; /* as a thread of the mount that waits for nobody */
 	for (;;) {
 		struct mk_oid oid;
 		char hash[41] = "";
@@ -143,7 +144,8 @@ static int pin(char **argv)
 	struct mk_oid oid;
 	int r = parse(argv[0], &oid);
 
-	return r < 0 ? r : mk_code_pin(&call, m, repository, &oid, "00000000000000000000000000000000");
+	return r < 0 ? r
+		     : mk_code_pin(&call, m, repository, &oid, "00000000000000000000000000000000");
 }
 
 static int put_entry(void *arg, const struct mk_tree_entry *entry)
@@ -299,12 +301,24 @@ static const struct verb {
 	int args; /* least */
 	int (*run)(char **argv);
 } verbs[] = {
-	{"add", 0, add},	 {"remove", 0, remove_it},	 {"rename", 1, rename_it},
-	{"show", 0, show},	 {"refresh", 0, refresh},	 {"branches", 0, branches},
-	{"tags", 0, tags},	 {"commits", 0, commits},	 {"watch", 2, watch},
-	{"resolve", 2, resolve}, {"pin", 1, pin},		 {"ls", 1, ls},
-	{"cat", 2, cat},	 {"file", 2, file},		 {"log", 0, show_log},
-	{"export", 2, export},	 {"mlprojects", 1, mlprojects}, {"snapshot", 1, snapshot},
+	{"add", 0, add},
+	{"remove", 0, remove_it},
+	{"rename", 1, rename_it},
+	{"show", 0, show},
+	{"refresh", 0, refresh},
+	{"branches", 0, branches},
+	{"tags", 0, tags},
+	{"commits", 0, commits},
+	{"watch", 2, watch},
+	{"resolve", 2, resolve},
+	{"pin", 1, pin},
+	{"ls", 1, ls},
+	{"cat", 2, cat},
+	{"file", 2, file},
+	{"log", 0, show_log},
+	{"export", 2, export},
+	{"mlprojects", 1, mlprojects},
+	{"snapshot", 1, snapshot},
 };
 
 static int find(const char *name, bool make)

@@ -39,6 +39,7 @@ def code(platform, *args, check=True, text=True, env=None, timeout=120, deadline
         env["CODECTL_DEADLINE"] = str(deadline)
     if cancel:
         env["CODECTL_CANCEL"] = str(cancel)
+    args = [os.fsdecode(a) for a in args]
     return Result(platform.run(CODECTL, *args, check=check, text=text, env=env, timeout=timeout))
 
 
@@ -82,6 +83,7 @@ class Upstream:
         self.git("remote", "add", "origin", self.bare)
 
     def git(self, *args, **kwargs):
+        args = [os.fsdecode(a) for a in args]
         return self.platform.run("git", *args, cwd=self.work, **kwargs).stdout
 
     def write(self, path, content="x\n", mode=None):

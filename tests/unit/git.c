@@ -37,9 +37,11 @@ static void reads_uris(void)
 		const char *uri, *text;
 	} bad[] = {
 		{"", "r: uri is empty"},
-		{"ext::sh -c id", "r: uri ext::sh -c id: remote helpers (ext::) are not allowed: use "
-				  "https, ssh, git or a path"},
-		{"ftp://host/x", "r: uri ftp://…: not one of https, http, ssh, git, file or a path"},
+		{"ext::sh -c id",
+		 "r: uri ext::sh -c id: remote helpers (ext::) are not allowed: use "
+		 "https, ssh, git or a path"},
+		{"ftp://host/x",
+		 "r: uri ftp://…: not one of https, http, ssh, git, file or a path"},
 		{"-oProxyCommand=id:x", "r: uri -oProxyCommand=id:x: cannot begin with -"},
 		{"ssh://-oProxyCommand=id/x",
 		 "r: uri ssh://-oProxyCommand=id/x: a host cannot begin with -"},
@@ -121,10 +123,12 @@ static void serves_a_crowd(void)
 
 	mk_call_init(&call);
 	const char *const make[] = {
-		"sh", "-c",
+		"sh",
+		"-c",
 		"git init -q -b main \"$0\" && cd \"$0\" && git -c user.name=a -c user.email=a@b "
 		"commit -q --allow-empty -m one",
-		up, NULL,
+		up,
+		NULL,
 	};
 	CHECK_INT(mk_exec_run(&call, &(struct mk_exec){.argv = make}), 0);
 	crowd.git = mk_git_new(&(struct mk_git_options){.data_dir = dir, .cache_dir = cache});

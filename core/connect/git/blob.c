@@ -28,8 +28,8 @@ int git_cat_to(struct mk_call *call, struct mk_mirror *mirror, const struct mk_o
 	const char *const args[] = {"cat-file", "blob", hash, NULL};
 
 	mk_oid_text(blob, hash);
-	return git_run(call, mirror, &(struct git_command){
-					     .args = args, .out_fd = fd, .label = mirror->name});
+	return git_run(call, mirror,
+		       &(struct git_command){.args = args, .out_fd = fd, .label = mirror->name});
 }
 
 static int write_cached(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *blob,

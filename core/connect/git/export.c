@@ -15,7 +15,8 @@
 
 enum { MAX_DEPTH = 128, MAX_FILES = 5000000, MAX_LEFT_OUT = 1000 };
 
-struct export {
+struct export
+{
 	struct mk_call *call;
 	struct mk_mirror *mirror;
 	git_repository *repo;
@@ -25,8 +26,8 @@ struct export {
 	int files;
 };
 
-/* As the official client: a pattern is matched with a file's name in its own folder, `folder/` (with
- * the slash) leaves out that folder wherever it is. */
+/* As the official client: a pattern is matched with a file's name in its own folder, `folder/`
+ * (with the slash) leaves out that folder wherever it is. */
 static bool is_excluded(const struct mk_list *exclude, const char *path, const char *name,
 			bool is_dir)
 {
@@ -35,8 +36,9 @@ static bool is_excluded(const struct mk_list *exclude, const char *path, const c
 		size_t n = strlen(pattern);
 
 		if (n > 1 && pattern[n - 1] == '/') {
-			if (is_dir && ((strlen(name) == n - 1 && strncmp(pattern, name, n - 1) == 0) ||
-				       (strlen(path) == n - 1 && strncmp(pattern, path, n - 1) == 0)))
+			if (is_dir &&
+			    ((strlen(name) == n - 1 && strncmp(pattern, name, n - 1) == 0) ||
+			     (strlen(path) == n - 1 && strncmp(pattern, path, n - 1) == 0)))
 				return true;
 		} else if (!is_dir && fnmatch(pattern, name, 0) == 0) {
 			return true;

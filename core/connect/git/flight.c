@@ -212,8 +212,7 @@ static int board(struct mk_call *call, struct mk_mirror *mirror, const struct mk
 		mk_error_detail(call, mirror->failed.remote, mirror->failed.status,
 				mirror->failed.detail);
 	} else {
-		bool head = again || !mirror->asked_head ||
-			    !mk_mirror_answered(mirror, origin);
+		bool head = again || !mirror->asked_head || !mk_mirror_answered(mirror, origin);
 
 		flight = begun = new_flight(mirror, origin, head);
 		mirror->flight = flight;

@@ -23,13 +23,13 @@ struct mk_mirror;
 /* --- uri.c ------------------------------------------------------------------------------- */
 
 struct mk_origin {
-	char *label;	/* `project rain, repository a2`: how errors begin */
-	char *uri;	/* for git: no secret in it, it stands in argv */
-	char *shown;	/* for people: as written, secrets as *** */
-	char *host;	/* NULL: a local path */
-	char *path;	/* a local path, or NULL */
-	char *lane;	/* `git:<host>` or `git:file` */
-	char *user;	/* with password, or NULL: given to git by a credential helper */
+	char *label; /* `project rain, repository a2`: how errors begin */
+	char *uri;   /* for git: no secret in it, it stands in argv */
+	char *shown; /* for people: as written, secrets as *** */
+	char *host;  /* NULL: a local path */
+	char *path;  /* a local path, or NULL */
+	char *lane;  /* `git:<host>` or `git:file` */
+	char *user;  /* with password, or NULL: given to git by a credential helper */
 	char *password;
 };
 void mk_origin_free(struct mk_origin *origin);
@@ -42,9 +42,9 @@ int mk_origin_parse(struct mk_call *call, const char *label, const char *uri,
 /* --- mirror.c ---------------------------------------------------------------------------- */
 
 struct mk_git_options {
-	const char *data_dir;	/* <data>/git lies below */
+	const char *data_dir; /* <data>/git lies below */
 	const char *cache_dir;
-	int64_t timeout;	/* ns: the remote must answer, and a fetch must move */
+	int64_t timeout; /* ns: the remote must answer, and a fetch must move */
 	bool read_only;
 	/* Told by the flight's thread: the remote answered (error NULL), and whether any ref moved;
 	 * or why it did not. */
@@ -101,7 +101,8 @@ int mk_remote_fetch(struct mk_call *call, struct mk_mirror *mirror,
 		    const struct mk_origin *origin) _must_check_;
 /* One commit by its id, where the server gives what no branch shows. */
 int mk_remote_fetch_commit(struct mk_call *call, struct mk_mirror *mirror,
-			   const struct mk_origin *origin, const struct mk_oid *commit) _must_check_;
+			   const struct mk_origin *origin,
+			   const struct mk_oid *commit) _must_check_;
 
 /* --- read.c, tree.c: libgit2 ----------------------------------------------------------------- */
 

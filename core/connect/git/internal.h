@@ -9,7 +9,7 @@
 #include "connect/git/git.h"
 
 enum {
-	POOL = 16,	   /* libgit2 handles kept per mirror */
+	POOL = 16, /* libgit2 handles kept per mirror */
 	CACHED_TREES = 1024,
 	CACHED_ENTRIES = 400000,
 	BIG_BLOB = 8 << 20, /* bytes: beyond it a cache file, not memory */
@@ -51,7 +51,7 @@ struct mk_mirror {
 	char *name, *path;
 	git_repository *pool[POOL];
 	int n_pool;
-	struct flight *flight; /* under way, or NULL */
+	struct flight *flight;	/* under way, or NULL */
 	struct mk_error failed; /* of the last flight; code 0: it worked */
 	char *failed_uri;
 	int64_t failed_at; /* CLOCK_MONOTONIC */
@@ -66,7 +66,7 @@ struct mk_mirror {
 
 struct mk_mirror *git_mirror_ref(struct mk_mirror *mirror); /* one more */
 void git_failure_clear(struct mk_mirror *mirror);
-void git_flights_end(struct mk_git *git); /* flight.c: cancels what is under way */
+void git_flights_end(struct mk_git *git);  /* flight.c: cancels what is under way */
 void git_tree_drop(struct git_tree *tree); /* tree.c; NULL is fine */
 void git_remove_tree(const char *path);
 int git_set_answered(struct mk_call *call, struct mk_mirror *mirror,
@@ -157,8 +157,8 @@ struct git_command {
 	void *started_arg;
 	const char *label; /* how errors begin when there is no origin */
 };
-int git_run(struct mk_call *call, struct mk_mirror *mirror, const struct git_command *command)
-	_must_check_;
+int git_run(struct mk_call *call, struct mk_mirror *mirror,
+	    const struct git_command *command) _must_check_;
 
 /* blob.c: the bytes of a file into a descriptor, by a program. */
 int git_cat_to(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *blob,
@@ -169,8 +169,8 @@ struct git_lock {
 	struct mk_mirror *mirror;
 	int fd; /* -1: not held */
 };
-int git_lock_take(struct mk_call *call, struct mk_mirror *mirror, struct git_lock *ret)
-	_must_check_;
+int git_lock_take(struct mk_call *call, struct mk_mirror *mirror,
+		  struct git_lock *ret) _must_check_;
 void git_lock_pid(void *lock, pid_t pid); /* for mk_exec.started */
 void git_lock_give(struct git_lock *lock);
 #define _cleanup_lock_ _cleanup_(git_lock_give)

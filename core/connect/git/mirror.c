@@ -256,8 +256,7 @@ int64_t mk_mirror_answered(struct mk_mirror *mirror, const struct mk_origin *ori
 	return (int64_t)st.st_mtim.tv_sec * MK_SEC + st.st_mtim.tv_nsec;
 }
 
-int git_set_answered(struct mk_call *call, struct mk_mirror *mirror,
-		     const struct mk_origin *origin)
+int git_set_answered(struct mk_call *call, struct mk_mirror *mirror, const struct mk_origin *origin)
 {
 	_cleanup_free_ char *path = path_of(mirror->path, "mantik-origin");
 	_cleanup_free_ char *fresh = path_of(mirror->path, "mantik-origin.new");

@@ -109,8 +109,8 @@ int git_raw_refs(struct mk_call *call, struct mk_mirror *mirror,
 		const char *name = git_reference_name(ref);
 		const git_oid *target = git_reference_target(ref);
 
-		if (!target || (strncmp(name, "refs/heads/", 11) != 0 &&
-				strncmp(name, "refs/tags/", 10) != 0))
+		if (!target ||
+		    (strncmp(name, "refs/heads/", 11) != 0 && strncmp(name, "refs/tags/", 10) != 0))
 			continue;
 
 		struct mk_oid oid = git_to(target);
@@ -270,39 +270,32 @@ bool mk_mirror_missing(struct mk_mirror *mirror, const struct mk_oid *commit, bo
 static void put_flat(struct mk_buf *out, const char *text, size_t max)
 {
 	for (size_t i = 0; text && text[i] && i < max; i++)
-		(void)mk_buf_putc(out, (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' '
-										       : text[i]);
+		(void)mk_buf_putc(out,
+				  (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : text[i]);
 }
 
-int mk_mirror_log(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *from,
-		  struct mk_buf *ret)
+static int walk(struct mk_call *call, struct mk_mirror *mirror, git_repository *repo,
+		const struct mk_oid *from, struct mk_buf *ret)
 {
-	_cleanup_use_ struct git_use use = {.mirror = mirror};
 	_cleanup_(git_revwalk_freep) git_revwalk *walk = NULL;
-	int r = git_take(call, mirror, &use.repo);
 	git_oid id;
+	int r = git_revwalk_new(&walk, repo);
 
-	if (r < 0)
-		return r;
-	r = git_revwalk_new(&walk, use.repo);
 	if (r == 0)
 		r = git_revwalk_sorting(walk, GIT_SORT_TIME);
 	if (r == 0)
 		r = git_revwalk_push(walk, git_of(from));
-	if (r < 0)
-		return git_fail(call, mirror, r, "its history");
-	for (int i = 0; i < MAX_LOG; i++) {
+	for (int i = 0; r == 0 && i < MAX_LOG; i++) {
 		_cleanup_(git_commit_freep) git_commit *commit = NULL;
 		char hash[41], time[32];
 
-		/* Not found: the history of a shallow repository ends here. */
 		r = git_revwalk_next(&id, walk);
-		if (r == GIT_ITEROVER || r == GIT_ENOTFOUND)
-			break;
+		if (r == GIT_ITEROVER)
+			return 0;
 		if (r == 0)
-			r = git_commit_lookup(&commit, use.repo, &id);
+			r = git_commit_lookup(&commit, repo, &id);
 		if (r < 0)
-			return git_fail(call, mirror, r, "its history");
+			break;
 
 		struct mk_oid oid = git_to(&id);
 
@@ -314,8 +307,53 @@ int mk_mirror_log(struct mk_call *call, struct mk_mirror *mirror, const struct m
 		put_flat(ret, git_commit_summary(commit), MAX_SUBJECT);
 		(void)mk_buf_putc(ret, '\n');
 	}
-	r = mk_buf_check(ret);
-	return r < 0 ? mk_fail(call, -r, "mirror %s: its history is too long", mirror->name) : 0;
+	return r < 0 ? git_fail(call, mirror, r, "its history") : 0;
+}
+
+/* libgit2 does not know where a shallow history ends, git does. */
+static int walk_shallow(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *from,
+			struct mk_buf *ret)
+{
+	_cleanup_buf_ struct mk_buf out = MK_BUF(MK_LIMIT_BODY);
+	char hash[41];
+	const char *const args[] = {"log",
+				    "-200",
+				    "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+				    "--format=%H %cd %an  %s",
+				    "--no-show-signature",
+				    hash,
+				    NULL};
+	const char *const env[] = {"TZ=UTC", NULL};
+
+	mk_oid_text(from, hash);
+
+	int r = git_run(call, mirror,
+			&(struct git_command){
+				.args = args, .env = env, .out = &out, .label = mirror->name});
+
+	for (char *line = out.data, *end; r == 0 && line && *line; line = end) {
+		end = line + strcspn(line, "\n");
+		end += *end ? 1 : 0;
+		put_flat(ret, line, strcspn(line, "\n"));
+		(void)mk_buf_putc(ret, '\n');
+	}
+	return r;
+}
+
+int mk_mirror_log(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *from,
+		  struct mk_buf *ret)
+{
+	_cleanup_use_ struct git_use use = {.mirror = mirror};
+	int r = git_take(call, mirror, &use.repo);
+
+	if (r < 0)
+		return r;
+	r = git_repository_is_shallow(use.repo) ? walk_shallow(call, mirror, from, ret)
+						: walk(call, mirror, use.repo, from, ret);
+	if (r == 0 && mk_buf_check(ret) < 0)
+		r = mk_fail(call, -mk_buf_check(ret), "mirror %s: its history is too long",
+			    mirror->name);
+	return r;
 }
 
 /* One ref a commit, not one a run: git compares all refs at each fetch, and runs are many. */

@@ -30,6 +30,7 @@ struct snapshot {
 	const char *label;
 	const char *path; /* as given, for people */
 	char *root;	  /* absolute */
+	char *prefix;	  /* of root in its checkout: "", or "part/" */
 	int root_fd;
 	git_repository *repo;
 	git_odb *odb;
@@ -54,13 +55,14 @@ static int ask(struct snapshot *s, const char *const *args, const char *const *e
 	for (size_t i = 0; args[i] && n < 15; i++)
 		prefix[n++] = args[i];
 	prefix[n] = NULL;
-	return git_run(s->call, NULL, &(struct git_command){
-					      .args = prefix,
-					      .env = env,
-					      .dir = s->root,
-					      .out = out,
-					      .label = s->label,
-				      });
+	return git_run(s->call, NULL,
+		       &(struct git_command){
+			       .args = prefix,
+			       .env = env,
+			       .dir = s->root,
+			       .out = out,
+			       .label = s->label,
+		       });
 }
 
 /* Beneath the root and through no link: a directory swapped for a link leads nowhere. */
@@ -90,8 +92,8 @@ static int store_file(struct snapshot *s, const char *name, int fd, off_t size, 
 	if (r < 0)
 		return git_fail(s->call, s->mirror, r, name);
 	while (r == 0 && done < size) {
-		size_t want = size - done < (off_t)sizeof(data) ? (size_t)(size - done)
-								: sizeof(data);
+		size_t want =
+			size - done < (off_t)sizeof(data) ? (size_t)(size - done) : sizeof(data);
 		ssize_t n = read(fd, data, want);
 
 		if (n <= 0) {
@@ -162,8 +164,9 @@ static int add(struct snapshot *s, const char *name)
 
 static int add_listed(struct snapshot *s)
 {
-	const char *const args[] = {"ls-files", "-z", "--cached", "--others", "--exclude-standard",
-				    "--deduplicate", NULL};
+	const char *const args[] = {
+		"ls-files",	 "-z", "--cached", "--others", "--exclude-standard",
+		"--deduplicate", NULL};
 	_cleanup_buf_ struct mk_buf out = MK_BUF(MAX_LISTING);
 	int r = ask(s, args, NULL, &out);
 
@@ -222,6 +225,7 @@ static int look(struct snapshot *s, char **ret_head, char **ret_objects)
 	const char *const inside[] = {"rev-parse", "--is-inside-work-tree", NULL};
 	const char *const where[] = {"rev-parse", "--path-format=absolute", "--git-path", "objects",
 				     NULL};
+	const char *const prefix[] = {"rev-parse", "--show-prefix", NULL};
 	const char *const head[] = {"rev-parse", "--verify", "--quiet", "HEAD^{commit}", NULL};
 	_cleanup_buf_ struct mk_buf out = MK_BUF(65536);
 	int r = ask(s, inside, NULL, &out);
@@ -239,6 +243,11 @@ static int look(struct snapshot *s, char **ret_head, char **ret_objects)
 		return r;
 	*ret_objects = mk_strndup(mk_buf_text(&out), strcspn(mk_buf_text(&out), "\n"));
 	mk_buf_truncate(&out, 0);
+	r = ask(s, prefix, NULL, &out);
+	if (r < 0)
+		return r;
+	s->prefix = mk_strndup(mk_buf_text(&out), strcspn(mk_buf_text(&out), "\n"));
+	mk_buf_truncate(&out, 0);
 	r = ask(s, head, NULL, &out);
 	if (r == 0)
 		*ret_head = mk_strndup(mk_buf_text(&out), strcspn(mk_buf_text(&out), "\n"));
@@ -253,18 +262,34 @@ static int diff(struct snapshot *s, const char *head, const char *objects, const
 		struct mk_buf *ret)
 {
 	static const char empty[] = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
-	_cleanup_buf_ struct mk_buf lent = MK_BUF(65536);
+	_cleanup_buf_ struct mk_buf lent = MK_BUF(65536), from = MK_BUF(65536);
 	char to[GIT_OID_HEXSZ + 1];
-	const char *const args[] = {"diff-tree", "-p", "--binary", "--no-ext-diff", "--no-textconv",
-				    "--no-color", head ? head : empty, git_oid_tostr(to, sizeof(to), tree),
-				    NULL};
 
 	(void)mk_buf_printf(&lent, "GIT_ALTERNATE_OBJECT_DIRECTORIES=%s", objects);
+	(void)mk_buf_printf(&from, "%s:%s", head ? head : "", s->prefix);
+	git_oid_tostr(to, sizeof(to), tree);
 
 	const char *const env[] = {mk_buf_text(&lent), NULL};
-	int r = git_run(s->call, s->mirror,
-			&(struct git_command){
-				.args = args, .env = env, .out = ret, .label = s->label});
+	const char *const there[] = {"cat-file", "-e", mk_buf_text(&from), NULL};
+	struct git_command command = {.args = there, .env = env, .label = s->label};
+	/* A folder that HEAD does not have is new as a whole. */
+	bool is_new = !head || git_run(s->call, s->mirror, &command) < 0;
+	const char *const args[] = {
+		"diff-tree",
+		"-p",
+		"--binary",
+		"--no-ext-diff",
+		"--no-textconv",
+		"--no-color",
+		is_new ? empty : mk_buf_text(&from),
+		to,
+		NULL,
+	};
+
+	mk_error_clear(s->call);
+	int r = git_run(
+		s->call, s->mirror,
+		&(struct git_command){.args = args, .env = env, .out = ret, .label = s->label});
 
 	if (r != -EFBIG)
 		return r;
@@ -373,5 +398,6 @@ int mk_mirror_snapshot(struct mk_call *call, struct mk_mirror *mirror, const cha
 	s.odb = odb;
 	r = take(&s, ret_commit, ret_head, ret_diff, ret_dirty);
 	git_index_free(s.index);
+	free(s.prefix);
 	return r;
 }

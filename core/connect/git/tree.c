@@ -13,9 +13,9 @@
 #include "connect/git/internal.h"
 
 enum {
-	MAX_NAMES = 256 << 20,	  /* bytes of names in one directory */
-	MAX_DEPTH = 64,		  /* of a search for MLproject files */
-	MAX_VISITED = 1000000,	  /* entries looked at by it: trees may repeat each other */
+	MAX_NAMES = 256 << 20, /* bytes of names in one directory */
+	MAX_DEPTH = 64,	       /* of a search for MLproject files */
+	MAX_VISITED = 1000000, /* entries looked at by it: trees may repeat each other */
 	MAX_MLPROJECTS = 1000,
 };
 
@@ -30,7 +30,8 @@ bool mk_is_lfs_pointer(const char *data, size_t len)
 {
 	static const char begin[] = "version https://git-lfs.github.com/spec/v1\n";
 
-	return len < 1024 && len >= sizeof(begin) - 1 && memcmp(data, begin, sizeof(begin) - 1) == 0;
+	return len < 1024 && len >= sizeof(begin) - 1 &&
+	       memcmp(data, begin, sizeof(begin) - 1) == 0;
 }
 
 void git_tree_drop(struct git_tree *tree)
@@ -238,7 +239,8 @@ int mk_mirror_tree_find(struct mk_call *call, struct mk_mirror *mirror, const st
 		ret->name = name;
 	}
 	release(mirror->git, tree);
-	return found ? 0 : mk_fail(call, ENOENT, "no file %s in this directory of the commit", name);
+	return found ? 0
+		     : mk_fail(call, ENOENT, "no file %s in this directory of the commit", name);
 }
 
 /* `a//./b/` as `a/b`; false for `..`, which leads nowhere in a commit. */

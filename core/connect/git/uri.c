@@ -17,8 +17,8 @@ enum { MAX_URI = 4096 };
 static const char *const schemes[] = {"https", "http", "ssh", "git", "file"};
 
 /* What forges call a token: alone before the `@` it is a secret, not a name. */
-static const char *const token_prefixes[] = {"ghp_", "gho_", "ghs_", "ghu_", "github_pat_",
-					     "glpat-", "gldt-", "ATCTT"};
+static const char *const token_prefixes[] = {"ghp_",	    "gho_",   "ghs_",  "ghu_",
+					     "github_pat_", "glpat-", "gldt-", "ATCTT"};
 
 void mk_origin_free(struct mk_origin *origin)
 {
@@ -85,8 +85,10 @@ static int parse_local(struct mk_call *call, const char *uri, const char *path,
 		       struct mk_origin *origin)
 {
 	if (path[0] != '/')
-		return mk_fail(call, EINVAL, "%s: uri %s: the path of a local repository must be "
-					     "absolute", origin->label, uri);
+		return mk_fail(call, EINVAL,
+			       "%s: uri %s: the path of a local repository must be "
+			       "absolute",
+			       origin->label, uri);
 	origin->uri = mk_strdup(path);
 	origin->shown = mk_strdup(uri);
 	origin->path = mk_strdup(path);
@@ -106,7 +108,8 @@ static int check_host(struct mk_call *call, const char *uri, struct mk_origin *o
 			       origin->label, uri);
 	for (; *host; host++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-			    ".-_[]:%", *host))
+			    ".-_[]:%",
+			    *host))
 			return mk_fail(call, EINVAL, "%s: uri %s: not a host name", origin->label,
 				       uri);
 	return 0;
@@ -137,14 +140,14 @@ static int parse_url(struct mk_call *call, const char *scheme, const char *rest,
 		user = mk_strndup(rest, (size_t)((colon ? colon : at) - rest));
 	if (at && (colon || (is_web && is_token(user)))) {
 		_cleanup_free_ char *plain = join(prefix, host, "");
-		_cleanup_free_ char *hidden = join(prefix, colon ? user : "***",
-						   colon ? ":***@" : "@");
+		_cleanup_free_ char *hidden =
+			join(prefix, colon ? user : "***", colon ? ":***@" : "@");
 
 		origin->shown = join(hidden, host, "");
 		if (is_web) {
 			origin->user = decode(user, strlen(user));
-			origin->password = colon ? decode(colon + 1, (size_t)(at - colon - 1))
-						 : mk_strdup("");
+			origin->password =
+				colon ? decode(colon + 1, (size_t)(at - colon - 1)) : mk_strdup("");
 			origin->uri = mk_steal(&plain);
 		}
 	} else {
@@ -205,8 +208,9 @@ static int parse(struct mk_call *call, const char *uri, struct mk_origin *origin
 		return parse_local(call, uri, uri, origin);
 	if (strncmp(colon, "://", 3) != 0) {
 		if (colon[1] == ':')
-			return mk_fail(call, EINVAL, "%s: uri %s: remote helpers (%.*s::) are not "
-						     "allowed: use https, ssh, git or a path",
+			return mk_fail(call, EINVAL,
+				       "%s: uri %s: remote helpers (%.*s::) are not "
+				       "allowed: use https, ssh, git or a path",
 				       origin->label, uri, (int)(colon - uri), uri);
 		return parse_scp(call, uri, colon, origin);
 	}
@@ -226,8 +230,7 @@ static int parse(struct mk_call *call, const char *uri, struct mk_origin *origin
 		       origin->label, (int)(colon - uri), uri);
 }
 
-int mk_origin_parse(struct mk_call *call, const char *label, const char *uri,
-		    struct mk_origin *ret)
+int mk_origin_parse(struct mk_call *call, const char *label, const char *uri, struct mk_origin *ret)
 {
 	_cleanup_origin_ struct mk_origin origin = {.label = mk_strdup(label)};
 	int r = parse(call, uri, &origin);
