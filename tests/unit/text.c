@@ -45,7 +45,7 @@ static void templates_are_valid_when_uncommented(void)
 			_cleanup_buf_ struct mk_buf one = MK_BUF(MK_LIMIT_TEXT);
 			_cleanup_meaning_ struct mk_meaning meaning = {};
 
-			if (line > mk_buf_text(&text) && line[0] == '#') {
+			if (line > mk_buf_text(&text) && line[0] == '#' && line[1] == ' ') {
 				if (kind == MK_TEXT_REPOSITORY)
 					mk_buf_puts(&one, "uri: /srv/git/a\n");
 				mk_buf_put(&one, line + 2, n - 2);
