@@ -24,7 +24,7 @@
 enum { MAX_LOG = 1 << 20 };
 
 static const char usage[] =
-	"usage: mantikd [--foreground] [--data DIR] [--cache DIR] [--config DIR] [--idle TIME]\n"
+	"usage: mantikd [--foreground] [--data DIR] [--cache DIR] [--config DIR] [--idle MS]\n"
 	"       mantikd --shepherd RECORD | --steps | --version | --help\n"
 	"\n"
 	"The daemon that submits, starts and watches runs. It is started when needed and goes\n"
@@ -62,7 +62,7 @@ static int work(struct mk_call *call, const struct mantik_options *options, bool
 		if (r < 0)
 			return r;
 	}
-	return mk_daemon_run(call, m, idle);
+	return mk_daemon_run(call, m, idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle);
 }
 
 static void fork_on(void)
@@ -107,7 +107,7 @@ int main(int argc, char **argv)
 	_cleanup_call_ struct mk_call call;
 	sigset_t blocked;
 	bool foreground = false;
-	int64_t idle = 30 * MK_SEC;
+	int64_t idle = -1; /* the option */
 	int c;
 
 	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) >= 0) {

@@ -175,6 +175,9 @@ static int remove_tree(struct mk_call *call, int dirfd, const char *name, dev_t 
 
 	struct stat st;
 
+	/* Somebody else removes it, too. */
+	if (fd < 0 && errno == ENOENT)
+		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return mk_fail(call, errno, "%s: %s", name, strerror(errno));
 	if (st.st_dev != device)

@@ -19,8 +19,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,12 +27,11 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "net/spawn.h"
 
 #ifndef MANTIKD_DIRS
 #define MANTIKD_DIRS "/usr/local/libexec/mantik:/usr/local/bin:/usr/libexec/mantik:/usr/bin"
 #endif
-
-extern char **environ;
 
 static const char socket_name[] = "mantikd";
 
@@ -152,29 +149,12 @@ static int start(struct mk_call *call, struct mantik *m)
 
 	const char *const argv[] = {path,	   "--data",   m->data_dir,   "--cache",
 				    m->cache_dir, "--config", m->config_dir, NULL};
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
+	struct mk_spawn spawn = {.path = path, .argv = argv};
 	pid_t pid;
-	int r;
+	int r = mk_spawn(call, &spawn, &pid);
 
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&attr);
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETSID);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addclosefrom_np(&files, 3);
-	r = posix_spawn(&pid, path, &files, &attr, (char *const *)argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (r)
-		return mk_fail(call, EIO, "cannot start %s: %s", path, strerror(r));
+	if (r < 0)
+		return mk_fail(call, EIO, "%s", call->error.text);
 
 	int status = 0;
 

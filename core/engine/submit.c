@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "domain/domain.h"
 
 /* Ends a run that no site has heard of. */
 int submit_refuse(struct engine *e, int64_t run_id, enum mk_status status, const char *reason)
@@ -60,8 +61,20 @@ static int resume_one(void *arg, const struct mk_intent *intent)
 	return 0;
 }
 
+static int clean_again(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	return mk_domain_run(call, conn,
+			     "UPDATE intents SET try_at = 0 WHERE verb = 'clean' AND try_at > ?1", 0,
+			     0);
+}
+
 int submit_resume(struct engine *e)
 {
+	/* A clean was put off only while it was at work. */
+	int r = mk_db_write(&e->call, e->m->db, MK_KILLSAFE, clean_again, NULL);
+
+	if (r < 0)
+		return r;
 	return mk_journal_list(&e->call, e->m, "submit", true, resume_one, e);
 }
 

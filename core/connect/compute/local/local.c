@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,8 +17,7 @@
 
 #include "base/file.h"
 #include "connect/compute/local/cgroup.h"
-
-extern char **environ;
+#include "net/spawn.h"
 
 static int open_record(struct mk_call *call, struct mk_site *site, const char *key, int *ret)
 {
@@ -215,34 +213,18 @@ static int local_submit(struct mk_call *call, struct mk_site *site,
 			const struct mk_job_order *order, char **ret_id)
 {
 	const char *const argv[] = {"mantikd", "--shepherd", order->record, NULL};
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t blocked, all;
+	/* Until it asks for them its signals wait: a cancel must not kill a shepherd being born. */
+	struct mk_spawn spawn = {
+		.path = "/proc/self/exe",
+		.argv = argv,
+		.keep_stderr = true,
+		.hold_signals = true,
+	};
 	pid_t pid;
-	int r;
+	int r = mk_spawn(call, &spawn, &pid);
 
-	posix_spawn_file_actions_init(&files);
-	posix_spawnattr_init(&attr);
-	/* Until it reads them, its signals wait: a cancel must not kill a shepherd being born. */
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGTERM);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGHUP);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &blocked);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-						POSIX_SPAWN_SETSID);
-	posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&files, 1, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addclosefrom_np(&files, 3);
-	r = posix_spawn(&pid, "/proc/self/exe", &files, &attr, (char *const *)argv, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (r == EAGAIN || r == ENOMEM)
-		return mk_fail(call, EBUSY, "cannot start a process now: %s", strerror(r));
-	if (r)
-		return mk_fail(call, r, "cannot start the job's shepherd: %s", strerror(r));
+	if (r < 0)
+		return mk_prefix(call, r, "shepherd");
 	*ret_id = mk_strf("%d@%llu", (int)pid, (unsigned long long)mk_process_start(pid));
 	return 0;
 }

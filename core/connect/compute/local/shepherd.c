@@ -28,11 +28,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "base/file.h"
 #include "connect/compute/local/cgroup.h"
+#include "net/spawn.h"
 
 enum {
 	MAX_LAUNCH = 4 << 20,
@@ -46,6 +49,8 @@ struct launch {
 	const char *script;
 	int64_t runtime_ms; /* 0 none */
 	int64_t grace_ms;
+	const char *doorbell; /* of mantikd; NULL: nobody is to be told */
+	const char *data, *cache, *config;
 	char **env;
 };
 
@@ -75,7 +80,7 @@ static int read_launch(struct shepherd *s)
 	if (r < 0)
 		return r;
 
-	size_t n = 0;
+	size_t n = 0; /* strings */
 
 	for (size_t i = 0; i < l->text.len; i++)
 		n += l->text.data[i] == 0;
@@ -83,23 +88,30 @@ static int read_launch(struct shepherd *s)
 	if (!l->env)
 		return mk_fail(&s->call, ENOMEM, "launch: out of memory");
 
+	const char *runtime = NULL, *grace = NULL;
+	const struct {
+		const char *name;
+		const char **value;
+	} table[] = {
+		{"cwd=", &l->cwd},	     {"script=", &l->script}, {"runtime_ms=", &runtime},
+		{"grace_ms=", &grace},	     {"data=", &l->data},     {"cache=", &l->cache},
+		{"doorbell=", &l->doorbell}, {"config=", &l->config},
+	};
 	bool head = true;
 	size_t n_env = 0;
 
 	for (char *p = l->text.data, *end = p + l->text.len; p < end; p += strlen(p) + 1) {
-		if (!head)
+		if (!head) {
 			l->env[n_env++] = p;
-		else if (!*p)
-			head = false;
-		else if (strncmp(p, "cwd=", 4) == 0)
-			l->cwd = p + 4;
-		else if (strncmp(p, "script=", 7) == 0)
-			l->script = p + 7;
-		else if (strncmp(p, "runtime_ms=", 11) == 0)
-			l->runtime_ms = strtoll(p + 11, NULL, 10);
-		else if (strncmp(p, "grace_ms=", 9) == 0)
-			l->grace_ms = strtoll(p + 9, NULL, 10);
+			continue;
+		}
+		head = *p;
+		for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+			if (strncmp(p, table[i].name, strlen(table[i].name)) == 0)
+				*table[i].value = p + strlen(table[i].name);
 	}
+	l->runtime_ms = runtime ? strtoll(runtime, NULL, 10) : 0;
+	l->grace_ms = grace ? strtoll(grace, NULL, 10) : 0;
 	if (!l->cwd || !l->script || head)
 		return mk_fail(&s->call, EINVAL, "launch: incomplete");
 	return 0;
@@ -348,6 +360,37 @@ static void finish(struct shepherd *s)
 	(void)!mk_state_write(&s->call, s->record, "state", &s->state, true);
 }
 
+/*
+ * mantikd sees our end by itself. If it was killed, nobody would record what became of the run or
+ * start the next one until a person comes back: so it is started. The doorbell is only tried, not
+ * rung.
+ */
+static void wake_mantikd(struct shepherd *s)
+{
+	struct launch *l = &s->launch;
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	const char *name = l->doorbell ? strrchr(l->doorbell, '/') : NULL;
+
+	if (!name || !l->data || !l->cache || !l->config)
+		return;
+
+	_cleanup_free_ char *dir_path = mk_strndup(l->doorbell, (size_t)(name - l->doorbell));
+	_cleanup_close_ int dir = open(dir_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(to.sun_path, sizeof(to.sun_path), "/proc/self/fd/%d%s", dir, name);
+	if (dir >= 0 && fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return;
+
+	const char *const argv[] = {"mantikd", "--data",   l->data,   "--cache",
+				    l->cache,  "--config", l->config, NULL};
+	struct mk_spawn spawn = {.path = "/proc/self/exe", .argv = argv};
+	pid_t pid;
+
+	if (mk_spawn(&s->call, &spawn, &pid) == 0)
+		(void)waitpid(pid, NULL, 0); /* it detaches */
+}
+
 /* Everything held until exit on purpose: the process is over then. */
 int mk_shepherd_main(const char *record)
 {
@@ -366,6 +409,7 @@ int mk_shepherd_main(const char *record)
 	prctl(PR_SET_NAME, "mantik-shepherd");
 	(void)umask(077);
 	(void)chdir("/");
+	(void)unsetenv("MK_ABORT_AT"); /* is for the mantikd that started us alone */
 
 	int signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 
@@ -392,5 +436,6 @@ int mk_shepherd_main(const char *record)
 	}
 	watch(&s, signals);
 	finish(&s);
+	wake_mantikd(&s);
 	return r < 0;
 }

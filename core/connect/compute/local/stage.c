@@ -115,6 +115,10 @@ static int write_launch(struct mk_call *call, struct mk_site *site,
 	(void)mk_buf_printf(&buf, "runtime_ms=%" PRId64 "%c", order->plan->runtime * 1000, 0);
 	(void)mk_buf_printf(&buf, "grace_ms=%" PRId64 "%c",
 			    mantik_option_duration(site->m, "cancel_grace") / MK_MS, 0);
+	(void)mk_buf_printf(&buf, "doorbell=%s/mantikd%c", site->m->run_dir, 0);
+	(void)mk_buf_printf(&buf, "data=%s%c", site->m->data_dir, 0);
+	(void)mk_buf_printf(&buf, "cache=%s%c", site->m->cache_dir, 0);
+	(void)mk_buf_printf(&buf, "config=%s%c", site->m->config_dir, 0);
 	(void)mk_buf_putc(&buf, 0);
 	for (size_t i = 0; i < env->n; i++)
 		(void)mk_buf_printf(&buf, "%s=%s%c", env->v[i].key, env->v[i].value, 0);
