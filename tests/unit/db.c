@@ -5,8 +5,10 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -550,6 +552,97 @@ static void full_disk_changes_nothing(void)
 	CHECK_INT(count(&f.call, f.db), 2);
 }
 
+/* Runs a test on a small tmpfs nobody else sees; -1: namespaces or mounts are not allowed here. */
+static int on_small_disk(const char *dir, bool (*test)(const char *path))
+{
+	_cleanup_free_ char *path = tmpdir_path(dir, "mantik.db");
+	pid_t child;
+	int status;
+
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		if ((geteuid() != 0 && unshare(CLONE_NEWUSER) < 0) || unshare(CLONE_NEWNS) < 0 ||
+		    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("none", dir, "tmpfs", 0, "size=2m") < 0)
+			_exit(77);
+
+		bool good = test(path);
+
+		fflush(stdout);
+		_exit(good && !test_bad ? 0 : 1);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return 1;
+	return WEXITSTATUS(status) == 77 ? -1 : WEXITSTATUS(status);
+}
+
+static bool fill_the_disk(const char *path)
+{
+	_cleanup_call_ struct mk_call call;
+	struct mk_db *db = NULL;
+	static char big[4 << 20];
+	char text[200];
+
+	mk_call_init(&call);
+	memset(big, 'x', sizeof(big) - 1);
+	if (mk_db_open(&call, path, false, &db) < 0)
+		return false;
+	CHECK(!mk_db_network(db));
+	CHECK_INT(put(&call, db, "a", "1"), 0);
+	CHECK_INT(put(&call, db, "big", big), -ENOSPC);
+	snprintf(text, sizeof(text), "%s: no space left on its disk; nothing was changed", path);
+	CHECK_TEXT(call.error.text, text);
+	CHECK_INT(count(&call, db), 1);
+	CHECK_INT(put(&call, db, "b", "1"), 0);
+	CHECK_INT(count(&call, db), 2);
+	mk_db_close(db);
+	return true;
+}
+
+static void a_really_full_disk(void)
+{
+	_cleanup_(tmpdir_removep) char *dir = tmpdir_make();
+	int r = on_small_disk(dir, fill_the_disk);
+
+	if (r < 0)
+		SKIP("no mount namespaces");
+	CHECK_INT(r, 0);
+}
+
+static bool read_from_read_only_medium(const char *path)
+{
+	_cleanup_call_ struct mk_call call;
+	_cleanup_free_ char *dir = strndup(path, (size_t)(strrchr(path, '/') - path));
+	struct mk_db *db = NULL;
+
+	mk_call_init(&call);
+	if (mk_db_open(&call, path, false, &db) < 0)
+		return false;
+	CHECK_INT(put(&call, db, "a", "1"), 0);
+	mk_db_close(db);
+	db = NULL;
+	if (mount("none", dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+		return false;
+	CHECK_INT(mk_db_open(&call, path, false, &db), -EROFS);
+	CHECK(call.error.text && strstr(call.error.text, "open the platform for reading only"));
+	CHECK_INT(mk_db_open(&call, path, true, &db), 0);
+	if (db)
+		CHECK_INT(count(&call, db), 1);
+	mk_db_close(db);
+	return true;
+}
+
+static void a_read_only_medium(void)
+{
+	_cleanup_(tmpdir_removep) char *dir = tmpdir_make();
+	int r = on_small_disk(dir, read_from_read_only_medium);
+
+	if (r < 0)
+		SKIP("no mount namespaces");
+	CHECK_INT(r, 0);
+}
+
 static void backup_while_writing(void)
 {
 	FIXTURE(f, MK_JOURNAL_AUTO);
@@ -590,6 +683,7 @@ int main(void)
 		   TEST(damage_inside_is_told), TEST(newer_schema_is_refused),
 		   TEST(foreign_database_is_refused), TEST(locked_database_says_so),
 		   TEST(opens_for_reading_only), TEST(network_punts),
-		   TEST(full_disk_changes_nothing), TEST(backup_while_writing),
+		   TEST(full_disk_changes_nothing), TEST(a_really_full_disk),
+		   TEST(a_read_only_medium), TEST(backup_while_writing),
 		   TEST(unknown_file_systems_are_network));
 }

@@ -97,6 +97,8 @@ static void bad_texts_are_refused_whole(void)
 		{MK_TEXT_REPOSITORY, "platform: github\n",
 		 "repository.yaml: uri is missing: the address of a git repository, or an absolute "
 		 "path"},
+		{MK_TEXT_REPOSITORY, "# ours\nuri: -oProxyCommand=x\n",
+		 "repository.yaml:2: uri -oProxyCommand=x: cannot begin with -"},
 		{MK_TEXT_DEFAULTS, "entrypoint: x\n",
 		 "defaults.yaml:1: unknown key \"entrypoint\", did you mean \"entry_point\"?"},
 	};
@@ -153,6 +155,7 @@ static void later_writer_must_have_read(void)
 
 	CHECK_INT(put(&p, MK_TEXT_README, id, "one\n", 1), 0);
 	CHECK_INT(put(&p, MK_TEXT_README, id, "two\n", 1), -EBUSY);
+	NEED(p.call.error.text);
 	CHECK(strstr(p.call.error.text, "README.md: changed by ") != NULL);
 	CHECK_INT(put(&p, MK_TEXT_README, id, "one\n", 1), 0); /* the same text again */
 	CHECK_INT(put(&p, MK_TEXT_README, id, "two\n", 2), 0);
@@ -211,7 +214,8 @@ static void info_is_written_two_ways(void)
 	CHECK(strstr(yaml.data, "1a2b3c4d00000000000000000000000f") != NULL);
 	CHECK(strstr(yaml.data, "\nproject: \"yes\"\n") || strstr(yaml.data, "\nproject: 'yes'\n"));
 	CHECK(strstr(yaml.data, "\nexit_code: 1\nsignal:\n") != NULL);
-	CHECK(strstr(json.data, "{\n  \"status\": \"FAILED\",\n  \"reason\": null,\n") == json.data);
+	CHECK(strstr(json.data, "{\n  \"status\": \"FAILED\",\n  \"reason\": null,\n") ==
+	      json.data);
 	CHECK(strstr(json.data, "\"exit_code\": 1,\n  \"signal\": null,\n") != NULL);
 	CHECK(strcmp(json.data + json.len - 3, "\n}\n") == 0);
 }
