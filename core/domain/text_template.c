@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a text shows before anybody wrote it: every key that can be set, commented out. Uncommenting
- * a line must give a valid text (tested). `{}` is the owner's name. */
+/* What a text shows before anybody wrote it: every key that can be set, commented out by `# `;
+ * uncommenting one gives a valid text (tested). `##` is prose, `{}` the owner's name. */
 #include "domain/texts.h"
 
 #include <string.h>
@@ -9,7 +9,7 @@
 
 static const char *const templates[MK_TEXT_KINDS] = {
 	[MK_TEXT_PROJECT] =
-		"# project.yaml of {}: remove a # to set a value.\n"
+		"## project.yaml of {}: remove a # to set a value.\n"
 		"# name: a title for people\n"
 		"# summary: one line about the project\n"
 		"# public: false\n"
@@ -19,12 +19,12 @@ static const char *const templates[MK_TEXT_KINDS] = {
 		"# site: local  # where runs go that do not say otherwise\n",
 	[MK_TEXT_README] = "# {}\n",
 	[MK_TEXT_EXPERIMENT] =
-		"# experiment.yaml of {}: remove a # to set a value.\n"
+		"## experiment.yaml of {}: remove a # to set a value.\n"
 		"# note: what this experiment is to find out\n"
 		"# labels: [method/finetuning]\n"
 		"# primary_metric: {name: accuracy, goal: maximize, of: last}  # minimize; best\n",
 	[MK_TEXT_REPOSITORY] =
-		"# repository.yaml of {}: where its code comes from. Only uri is needed.\n"
+		"## repository.yaml of {}: where its code comes from. Only uri is needed.\n"
 		"uri:\n"
 		"# platform: github\n"
 		"# connection: github\n"

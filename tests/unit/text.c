@@ -19,7 +19,7 @@ static void fresh_text_is_a_template(void)
 	_cleanup_(mk_text_free) struct mk_text text = {}, stat = {};
 
 	CHECK_INT(mk_text_get(&p.call, p.m, MK_TEXT_PROJECT, id, &text), 0);
-	CHECK(strncmp(text.text, "# project.yaml of rain:", 23) == 0);
+	CHECK(strncmp(text.text, "## project.yaml of rain:", 24) == 0);
 	CHECK_INT(text.generation, 1);
 	CHECK_INT(mk_text_stat(&p.call, p.m, MK_TEXT_PROJECT, id, &stat), 0);
 	CHECK_INT(stat.len, text.len);
@@ -30,7 +30,8 @@ static void fresh_text_is_a_template(void)
 	CHECK_INT(mk_project_remove(&p.call, p.m, id), 0);
 }
 
-/* Every line of a template, uncommented alone, is valid (repository.yaml with its uri). */
+/* Every `# key: value` of a template, uncommented alone, is valid (repository.yaml with its uri);
+ * `##` begins prose. */
 static void templates_are_valid_when_uncommented(void)
 {
 	_cleanup_call_ struct mk_call call;
@@ -45,7 +46,7 @@ static void templates_are_valid_when_uncommented(void)
 			_cleanup_buf_ struct mk_buf one = MK_BUF(MK_LIMIT_TEXT);
 			_cleanup_meaning_ struct mk_meaning meaning = {};
 
-			if (line > mk_buf_text(&text) && line[0] == '#' && line[1] == ' ') {
+			if (line[0] == '#' && line[1] == ' ' && kind != MK_TEXT_README) {
 				if (kind == MK_TEXT_REPOSITORY)
 					mk_buf_puts(&one, "uri: /srv/git/a\n");
 				mk_buf_put(&one, line + 2, n - 2);
