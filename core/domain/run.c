@@ -249,19 +249,21 @@ int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, c
 
 int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret_id)
 {
+	static const char of_project[] = "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0"
+					 " AND user = ?1 ORDER BY id DESC LIMIT 1",
+			  of_any[] = "SELECT id FROM runs WHERE deleted = 0 AND user = ?1"
+				     " ORDER BY id DESC LIMIT 1";
 	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_reader(call, m->db, &conn);
 
 	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT id FROM runs WHERE project_id = ? AND deleted = 0"
-			       " AND user = ? ORDER BY id DESC LIMIT 1",
-			       &stmt);
+		r = mk_prepare(call, conn, project_id ? of_project : of_any, &stmt);
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, project_id);
-	mk_bind_text(stmt, 2, mk_domain_user());
+	mk_bind_text(stmt, 1, mk_domain_user());
+	if (project_id)
+		mk_bind_int(stmt, 2, project_id);
 	r = mk_step(call, stmt);
 	if (r < 0)
 		return r;
