@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,10 +24,12 @@
 #include "core.h"
 
 struct mk_blob {
-	char *data; /* NULL: fd */
-	int fd;
-	int64_t size; /* of a growing one: the longest seen */
+	char *data;	/* NULL: fd */
+	_Atomic int fd; /* -1 while a late file does not exist; set once */
+	int64_t size;	/* of a growing one: the longest seen */
 	bool growing;
+	char *late; /* a record: its file `late_name` did not exist yet when this was opened */
+	const char *late_name;
 };
 
 static const char *const log_files[] = {
@@ -52,6 +55,47 @@ struct mk_blob *mk_blob_of_fd(int fd, int64_t size, bool growing)
 	return blob;
 }
 
+/* A log that has not begun: empty until its file appears in the record. */
+static struct mk_blob *blob_of_late(const char *record, const char *name)
+{
+	struct mk_blob *blob = mk_new(struct mk_blob);
+
+	*blob = (struct mk_blob){
+		.fd = -1, .growing = true, .late = mk_strdup(record), .late_name = name};
+	return blob;
+}
+
+static int open_beneath(int dir, const char *name, uint64_t flags)
+{
+	struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+
+	return (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+}
+
+/* The descriptor, or -1 while there is no file. */
+static int blob_fd(struct mk_blob *blob)
+{
+	struct stat st;
+	int none = -1;
+
+	if (blob->fd >= 0 || !blob->late)
+		return blob->fd;
+
+	_cleanup_close_ int dir =
+		open(blob->late, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_close_ int fd =
+		dir < 0 ? -1 : open_beneath(dir, blob->late_name, O_RDONLY | O_NONBLOCK);
+
+	/* Several threads read through one handle: the first to open it wins. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    atomic_compare_exchange_strong(&blob->fd, &none, fd))
+		return mk_steal_fd(&fd);
+	return blob->fd;
+}
+
 static int64_t mtime_of(const struct stat *st)
 {
 	return (int64_t)st->st_mtim.tv_sec * MK_SEC + st->st_mtim.tv_nsec;
@@ -65,7 +109,14 @@ int mk_blob_stat(struct mk_call *call, struct mk_blob *blob, struct mk_blob_stat
 		*ret = (struct mk_blob_stat){.size = blob->size};
 		return 0;
 	}
-	if (fstat(blob->fd, &st) < 0)
+
+	const int fd = blob_fd(blob);
+
+	if (fd < 0) {
+		*ret = (struct mk_blob_stat){.growing = true};
+		return 0;
+	}
+	if (fstat(fd, &st) < 0)
 		return mk_fail(call, errno, "an open file: %s", strerror(errno));
 	*ret = (struct mk_blob_stat){
 		.size = blob->growing ? st.st_size : blob->size,
@@ -93,8 +144,11 @@ ssize_t mk_blob_read(struct mk_call *call, struct mk_blob *blob, void *buf, size
 		memcpy(buf, blob->data + offset, len);
 		return (ssize_t)len;
 	}
-	while (done < len) {
-		ssize_t n = pread(blob->fd, (char *)buf + done, len - done, offset + (off_t)done);
+
+	const int fd = blob_fd(blob);
+
+	while (fd >= 0 && done < len) {
+		ssize_t n = pread(fd, (char *)buf + done, len - done, offset + (off_t)done);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -111,7 +165,7 @@ ssize_t mk_blob_read(struct mk_call *call, struct mk_blob *blob, void *buf, size
 
 int mk_blob_fd(struct mk_blob *blob)
 {
-	return blob->data ? -1 : blob->fd;
+	return blob->data ? -1 : blob_fd(blob);
 }
 
 void mk_blob_close(struct mk_blob *blob)
@@ -119,18 +173,10 @@ void mk_blob_close(struct mk_blob *blob)
 	if (!blob)
 		return;
 	free(blob->data);
-	mk_closep(&blob->fd);
+	if (blob->fd >= 0)
+		close(blob->fd);
+	free(blob->late);
 	free(blob);
-}
-
-static int open_beneath(int dir, const char *name, uint64_t flags)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-
-	return (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
 }
 
 /* uid and whether it may still write, by the database alone. */
@@ -196,7 +242,14 @@ int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 			return mk_fail(call, errno, "run %.8s: %s: %s", uid, log_files[log],
 				       strerror(errno));
 	}
-	if (fd < 0) { /* not begun: an empty log */
+	if (fd < 0 && live) { /* not begun: whoever follows it must see it begin */
+		_cleanup_buf_ struct mk_buf path = MK_BUF(65536);
+
+		(void)mk_buf_printf(&path, "%s/runs/%s", m->data_dir, uid);
+		*ret = blob_of_late(mk_buf_text(&path), log_files[log]);
+		return 0;
+	}
+	if (fd < 0) {
 		*ret = mk_blob_of_memory(mk_strdup(""), 0);
 		return 0;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Projects, experiments, runs, params and tags. */
+#include <mantik/blob.h>
 #include <mantik/project.h>
 #include <mantik/run.h>
 
@@ -427,6 +428,33 @@ static void gc_leaves_nothing_and_nothing_else(void)
 	CHECK_INT(mk_run_gc(&p.call, p.m, 0, 0), 0);
 }
 
+/* tail -f begun right after a submission: the log's file comes later. */
+static void log_that_has_not_begun_is_followed(void)
+{
+	PLATFORM(p);
+	const char *uid = "1a2b3c4d00000000000000000000000f";
+	int64_t id = make_runs(&p, (struct made_run){.project_id = make_project(&p, "a"),
+						     .experiment = "e",
+						     .name = "r",
+						     .status = MK_SCHEDULED,
+						     .uid = uid});
+	_cleanup_free_ char *runs = tmpdir_path(p.data, "runs"), *record = tmpdir_path(runs, uid);
+	_cleanup_free_ char *file = tmpdir_path(record, "stdout");
+	_cleanup_(mk_blob_closep) struct mk_blob *blob = NULL;
+	struct mk_blob_stat st = {};
+	char text[16] = "";
+
+	NEED(mk_run_log_open(&p.call, p.m, id, MK_LOG_STDOUT, &blob) == 0);
+	CHECK_INT(mk_blob_read(&p.call, blob, text, sizeof(text), 0), 0);
+	CHECK_INT(mk_blob_stat(&p.call, blob, &st), 0);
+	CHECK(st.size == 0 && st.growing);
+	NEED(mkdir(record, 0700) == 0 && tmpdir_write(file, "begun\n", 6));
+	CHECK_INT(mk_blob_stat(&p.call, blob, &st), 0);
+	CHECK_INT(st.size, 6);
+	CHECK_INT(mk_blob_read(&p.call, blob, text, sizeof(text), 0), 6);
+	CHECK_TEXT(text, "begun\n");
+}
+
 int main(void)
 {
 	return RUN(TEST(projects_come_and_go), TEST(names_are_checked),
@@ -434,5 +462,6 @@ int main(void)
 		   TEST(runs_open_by_many_names), TEST(listings_choose),
 		   TEST(many_runs_are_listed_fast), TEST(params_never_change),
 		   TEST(keys_are_checked), TEST(verbs_keep_their_order),
-		   TEST(gc_leaves_nothing_and_nothing_else), TEST(reading_only_is_erofs));
+		   TEST(gc_leaves_nothing_and_nothing_else), TEST(reading_only_is_erofs),
+		   TEST(log_that_has_not_begun_is_followed));
 }
