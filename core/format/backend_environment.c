@@ -140,7 +140,7 @@ static int add_option(struct mk_backend_reader *r, const char *key, const struct
 	bool redirects = false;
 
 	for (const char *p = item->text; *p; p++) {
-		redirects |= mk_shell_bare(&shell) && shell.depth == 0 && strchr("<>()#", *p);
+		redirects |= mk_shell_bare(&shell) && shell.depth == 0 && strchr("<>()#&", *p);
 		mk_shell_feed(&shell, *p);
 	}
 

@@ -11,8 +11,8 @@
  * - Values. shlex.quote is only right where the shell is not in quotes already. We follow the
  *   shell's quoting through the command: bare = shlex.quote; between '…' a ' leaves and re-enters
  *   the quotes; between "…" the characters $ ` " \ are escaped. Where neither can be safe (backticks, ${…},
- *   $'…', arithmetic, comments, here-documents, a text that a second shell reads: eval, let, trap,
- *   [[, ssh, bash -c) a value may hold only letters, digits and @%+=:,./_- or the run is refused.
+ *   $'…', arithmetic, comments, here-documents, a text that is read as code again: eval, let, trap,
+ *   [[, ssh, bash -c, python -c) a value may hold only letters, digits and @%+=:,./_- or the run is refused.
  * - A parameter the entry point does not have is refused; MLflow appends `--key value`.
  * - Defaults keep their text; MLflow prints what YAML 1.1 made of it (0.00003 becomes 3e-05).
  * - A `path` is a path for the job, taken as it is written; MLflow makes it absolute on the machine

@@ -92,6 +92,10 @@ static void word_add(struct mk_shell *shell, char c)
 static const char *const second_readers[] = {"eval", "let",   "trap",	 "ssh",
 					     "[[",   "watch", "parallel"};
 static const char *const shells[] = {"sh", "bash", "dash", "zsh", "ksh", "su"};
+static const char *const interpreters[] = {"python", "python3", "perl", "ruby", "node", "Rscript"};
+/* What starts another program, so that the next word is one. */
+static const char *const launchers[] = {"env",	 "exec", "srun", "mpirun",  "time",
+					"nohup", "sudo", "nice", "command", "timeout"};
 
 static bool is_one_of(const char *word, const char *const *list, size_t n)
 {
@@ -101,24 +105,36 @@ static bool is_one_of(const char *word, const char *const *list, size_t n)
 	return false;
 }
 
-/* Looks at a word of the running simple command: does what follows get read by a second shell? */
+#define IS_ONE_OF(word, list) is_one_of(word, list, sizeof(list) / sizeof(*(list)))
+
+/* Looks at a word of the running simple command: does what follows get read as code? */
 static void judge_word(struct mk_shell *shell, struct mk_shell_frame *frame)
 {
 	const char *word = shell->word;
 	const char *slash = strrchr(word, '/');
 	const char *base = slash ? slash + 1 : word;
 	size_t n = shell->word_len;
+	bool is_option = word[0] == '-';
 
-	if (is_one_of(base, second_readers, sizeof(second_readers) / sizeof(*second_readers)))
+	if (IS_ONE_OF(base, second_readers))
 		frame->second = "stands in a text that is read as shell code once more";
-	if (is_one_of(base, shells, sizeof(shells) / sizeof(*shells)))
+	/* `$SHELL -c`, `"$(which bash)" -c`: it may be one */
+	if (IS_ONE_OF(base, shells) || (!frame->has_program && strchr("$\"", word[0])))
 		frame->shell_seen = true;
-	if (frame->shell_seen && n >= 2 && word[0] == '-' && word[1] != '-' && word[n - 1] == 'c')
+	if (is_option && word[1] != '-' && n >= 2 && frame->shell_seen && word[n - 1] == 'c')
 		frame->second = "stands in a text that a second shell reads (-c)";
+	if (is_option && frame->interpreter && (word[1] == 'c' || word[1] == 'e'))
+		frame->second = "stands in a program's text (-c)";
 	if (strncmp(word, "--wrap", 6) == 0)
 		frame->second = "stands in a text that a second shell reads (--wrap)";
 	if (strcmp(word, "case") == 0)
 		shell->lost = "stands after a case";
+	if (IS_ONE_OF(base, interpreters))
+		frame->interpreter = true;
+	else if (!is_option)
+		frame->interpreter = false;
+	if (!is_option && !strchr(word, '=') && !IS_ONE_OF(base, launchers))
+		frame->has_program = true;
 }
 
 static void word_end(struct mk_shell *shell)
@@ -133,6 +149,8 @@ static void command_end(struct mk_shell *shell)
 {
 	word_end(shell);
 	top(shell)->shell_seen = false;
+	top(shell)->interpreter = false;
+	top(shell)->has_program = false;
 	top(shell)->second = NULL;
 }
 
@@ -189,9 +207,20 @@ static void feed_bare(struct mk_shell *shell, char c, bool dollar)
 	case '\t':
 		word_end(shell);
 		break;
+	case '&':
+		/* `2>&1` and `&>log` end no command, and a lone & is not worth telling apart */
+		word_end(shell);
+		shell->ampersand = !shell->ampersand;
+		if (shell->ampersand) {
+			top(shell)->parens = 0;
+			return;
+		}
+		command_end(shell);
+		if (shell->depth == 0)
+			shell->operators = true;
+		break;
 	case ';':
 	case '|':
-	case '&':
 	case '\n':
 		command_end(shell);
 		if (shell->depth == 0)
@@ -214,6 +243,8 @@ void mk_shell_feed(struct mk_shell *shell, char c)
 	enum mk_shell_context context = top(shell)->context;
 
 	shell->dollar = false;
+	if (c != '&')
+		shell->ampersand = false;
 	if (shell->escape) {
 		shell->escape = false;
 		if (context <= MK_SHELL_COMMAND)
@@ -353,6 +384,7 @@ const char *mk_shell_value(struct mk_shell *shell, struct mk_buf *buf, const cha
 		shell->lost = "stands after a here-document";
 	shell->escape = false;
 	shell->dollar = false;
+	shell->ampersand = false;
 	shell->less = 0;
 	if (top(shell)->context <= MK_SHELL_COMMAND) {
 		top(shell)->parens = 0;

@@ -38,7 +38,9 @@ struct mk_shell {
 	struct mk_shell_frame {
 		enum mk_shell_context context;
 		int parens;	  /* ARITHMETIC: open ones */
-		bool shell_seen;  /* the running simple command names a shell */
+		bool has_program; /* the running simple command has its first word */
+		bool shell_seen;  /* it names a shell */
+		bool interpreter; /* the last word but options was python, perl, … */
 		const char *second; /* … and this makes its texts read twice; NULL not */
 	} frame[MK_SHELL_DEPTH];
 	size_t depth; /* index of the innermost */
@@ -46,7 +48,8 @@ struct mk_shell {
 	size_t word_len;
 	bool escape; /* the last byte was a backslash that quotes the next */
 	bool dollar; /* the last byte was a $ that begins an expansion */
-	int less;    /* how many < in a row */
+	bool ampersand; /* the last byte was the first & of a pair */
+	int less;	/* how many < in a row */
 	const char *lost; /* from here on nothing is safe: why; NULL not */
 	bool operators;	  /* a list or pipe operator stood outside of everything */
 };

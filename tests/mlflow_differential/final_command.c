@@ -2,6 +2,9 @@
 /*
  * final_command MLPROJECT ENTRY_POINT [NAME=VALUE]…: prints the command of a run, or the error on
  * stderr with exit code 1. What test_mlflow.py compares with MLflow.
+ *
+ * final_command --each NAME MLPROJECT ENTRY_POINT: the same for each of the values in stdin, which
+ * end in NUL; prints commands or `!` and the error, ending in NUL.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,15 +59,37 @@ static int run(struct mk_call *call, int argc, char **argv)
 	return 0;
 }
 
+static int run_each(char **argv)
+{
+	_cleanup_free_ char *value = NULL;
+	size_t size = 0;
+
+	for (ssize_t n; (n = getdelim(&value, &size, 0, stdin)) > 0;) {
+		_cleanup_call_ struct mk_call call;
+		_cleanup_buf_ struct mk_buf given = MK_BUF(MK_LIMIT_TEXT);
+		char *args[] = {argv[0], argv[3], argv[4], NULL, NULL};
+
+		mk_call_init(&call);
+		(void)mk_buf_printf(&given, "%s=%s", argv[2], value);
+		args[3] = given.data;
+		if (run(&call, 4, args) < 0)
+			printf("!%s", call.error.text ? call.error.text : "?");
+		putchar(0);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_call_ struct mk_call call;
 
+	mk_call_init(&call);
+	if (argc == 5 && strcmp(argv[1], "--each") == 0)
+		return run_each(argv);
 	if (argc < 3) {
 		fprintf(stderr, "usage: final_command MLPROJECT ENTRY_POINT [NAME=VALUE]...\n");
 		return 2;
 	}
-	mk_call_init(&call);
 	if (run(&call, argc, argv) < 0) {
 		fprintf(stderr, "%s\n", call.error.text ? call.error.text : "?");
 		return 1;

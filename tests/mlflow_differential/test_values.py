@@ -3,6 +3,7 @@
 program gets exactly the value, at every place of a command where a placeholder is taken."""
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -40,6 +41,10 @@ PLACES = {
     "after a pipe": ": | " + PRINT + " {x}",
     "assignment": "y={x}; " + PRINT + ' "$y"',
     "env": "env y={x} " + PRINT + " {x}",
+    "option -c": "true -c; true train.py -c {x}; " + PRINT + " {x}",
+    "script with -c": "f() {{ " + PRINT + ' "$3"; }}; f train.py -c {x}',
+    "after 2>&1": PRINT + " {x} 2>&1",
+    "after a second shell": "bash -c true && " + PRINT + " {x}",
     "for": "for i in {x}; do " + PRINT + ' "$i"; done',
 }
 # Where only plain values are taken.
@@ -59,6 +64,13 @@ UNSAFE = {
     "second shell in double quotes": 'bash -c "echo {x}"',
     "second shell with options": "/bin/sh -ec 'echo {x}'",
     "second shell behind": "env A=1 bash -c 'echo {x}'",
+    "shell in a variable": "$SHELL -c 'echo {x}'",
+    "shell in a quoted variable": "\"$SHELL\" -c 'echo {x}'",
+    "shell from a command": "$(which bash) -c 'echo {x}'",
+    "second shell behind a redirection": "bash 2>&1 -c 'echo {x}'",
+    "second shell behind another": "bash &>/dev/null -c 'echo {x}'",
+    "second shell with a word": "bash -o pipefail -c 'echo {x}'",
+    "program text": "python3 -u -c 'print({x})'",
     "substitution for a second shell": 'bash -c "echo $(echo {x})"',
     "comment": "echo # {x}",
     "behind a backslash": "echo \\{x}",
@@ -71,21 +83,29 @@ UNSAFE = {
 }
 
 
-def command(tmp_path, template, value):
+def commands(tmp_path, template, values):
+    """The final command, or `!` and the error, for each value; as bytes."""
     text = template.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     path = tmp_path / "MLproject"
     path.write_text(project(f'"{text}"', "x: string"), encoding="utf-8")
-    return subprocess.run([OURS, path, "main", f"x={value}"], capture_output=True, timeout=30,
-                          check=False)
+    done = subprocess.run([OURS, "--each", "x", path, "main"], capture_output=True, timeout=60,
+                          input="".join(v + "\0" for v in values).encode(), check=True)
+    answers = done.stdout.split(b"\0")[:-1]
+    assert len(answers) == len(values), done.stderr
+    return answers
+
+
+def run(tmp_path, command):
+    """What a command prints; it must not have made any file."""
+    ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=30,
+                         check=False)
+    assert os.listdir(tmp_path) == ["MLproject"], (command, ran.stderr)
+    return ran.stdout
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_value_arrives(tmp_path, place):
-    for value in HOSTILE:
-        done = command(tmp_path, PLACES[place], value)
-        assert done.returncode == 0, (value, done.stderr)
-        ran = subprocess.run(["bash", "-c", done.stdout], cwd=tmp_path, capture_output=True,
-                             timeout=30, check=False)
+    for value, command in zip(HOSTILE, commands(tmp_path, PLACES[place], HOSTILE)):
         want = value
         if place.startswith("in $("):
             want = value + "."  # a point keeps line ends from being cut
@@ -93,24 +113,17 @@ def test_value_arrives(tmp_path, place):
             want = f"a{value}b"
         if place == "bare after double":
             want = f"a{value}"
-        assert ran.stdout == f"[{want}]".encode(), (value, done.stdout, ran.stderr)
-        assert sorted(os.listdir(tmp_path)) == ["MLproject"], (value, done.stdout)
+        assert not command.startswith(b"!"), command
+        assert run(tmp_path, command) == f"[{want}]".encode(), (value, command)
 
 
 @pytest.mark.parametrize("place", UNSAFE)
 def test_value_is_refused(tmp_path, place):
-    for value in HOSTILE:
-        done = command(tmp_path, UNSAFE[place], value)
-        if value in ("=", "-n"):
-            assert done.returncode == 0
-            continue
-        if done.returncode == 0:
-            # plain after all
-            ran = subprocess.run(["bash", "-c", done.stdout], cwd=tmp_path, capture_output=True,
-                                 timeout=30, check=False)
-            assert sorted(os.listdir(tmp_path)) == ["MLproject"], (value, done.stdout, ran.stderr)
-            assert not set(value) & set("$`\"'\\;|&<>()[]{}*?#~!\n ")
+    answers = commands(tmp_path, UNSAFE[place], HOSTILE + ["abc"])
+    assert not answers.pop().startswith(b"!")
+    for value, command in zip(HOSTILE, answers):
+        if command.startswith(b"!"):
+            assert b"{x} " in command and b"where a value may hold only" in command
         else:
-            assert b"{x} " in done.stderr and "where a value may hold only" in done.stderr.decode()
-    plain = command(tmp_path, UNSAFE[place], "abc")
-    assert plain.returncode == 0, plain.stderr
+            assert re.fullmatch(r"[A-Za-z0-9@%+=:,./_-]+", value)
+            run(tmp_path, command)
