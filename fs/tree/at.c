@@ -383,7 +383,13 @@ int fs_access(struct mk_call *call, struct fs_tree *tree, struct fs_node *node, 
 
 	fs_at_node(call, node, tree, &at);
 
-	mode_t mode = at.scratch ? at.scratch->mode : at.has_git ? at.git.mode : at.row->mode;
+	struct fs_stat st = {};
+	mode_t mode = at.has_git ? at.git.mode : at.row->mode;
+
+	if (at.scratch) {
+		fs_scratch_stat(&at, &st);
+		mode = st.mode;
+	}
 
 	if (mask & W_OK && !S_ISLNK(mode)) {
 		int r = fs_may_write(call, tree);

@@ -402,14 +402,12 @@ ssize_t fs_append_write(struct fs_at *at, struct fs_handle *handle, const void *
 	return r < 0 ? r : (ssize_t)len;
 }
 
-int fs_append_flush(struct fs_at *at, struct fs_handle *handle, bool last)
+/* The line that has no end yet is judged as it is. */
+static int append_rest(struct fs_at *at, struct fs_handle *handle)
 {
 	_cleanup_buf_ struct mk_buf text = MK_BUF(LINE_LIMIT + 1);
-	pid_t group = fs_who_group(at->call);
 	int r;
 
-	if (!last && group && handle->opener && group != handle->opener)
-		return 0;
 	pthread_mutex_lock(&handle->lock);
 
 	bool none = !handle->staged.len || handle->busy;
@@ -417,7 +415,7 @@ int fs_append_flush(struct fs_at *at, struct fs_handle *handle, bool last)
 	if (!none)
 		(void)mk_buf_put(&text, handle->staged.data, handle->staged.len);
 	pthread_mutex_unlock(&handle->lock);
-	if (none || (!last && fs_who_killed(at->call)))
+	if (none)
 		return 0;
 	r = at->row->append(at, mk_buf_text(&text), text.len);
 	if (r == MK_PUNT || r == MK_PARK)
@@ -426,4 +424,25 @@ int fs_append_flush(struct fs_at *at, struct fs_handle *handle, bool last)
 	mk_buf_truncate(&handle->staged, 0);
 	pthread_mutex_unlock(&handle->lock);
 	return r < 0 ? r : 0;
+}
+
+int fs_append_flush(struct fs_at *at, struct fs_handle *handle)
+{
+	pid_t group = fs_who_group(at->call);
+
+	if (group && handle->opener && group != handle->opener)
+		return 0;
+	if (handle->staged.len && fs_who_killed(at->call)) {
+		pthread_mutex_lock(&handle->lock);
+		handle->killed = true;
+		pthread_mutex_unlock(&handle->lock);
+		return 0;
+	}
+	return append_rest(at, handle);
+}
+
+void fs_append_release(struct fs_at *at, struct fs_handle *handle)
+{
+	if (!handle->killed && append_rest(at, handle) < 0)
+		record(at);
 }

@@ -21,7 +21,8 @@ int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct 
 	handle->node = at->node;
 	handle->kind = kind;
 	handle->flags = flags;
-	handle->opener = fs_who_group(at->call);
+	if (kind == FS_H_COMMIT || kind == FS_H_APPEND) /* /proc costs more than an open */
+		handle->opener = fs_who_group(at->call);
 	handle->staged.limit = MK_LIMIT_TEXT;
 	pthread_mutex_init(&handle->lock, NULL);
 	fs_lock(at->tree);
@@ -381,7 +382,7 @@ int fs_flush(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handl
 		return 0;
 	fs_at_node(call, handle->node, tree, &at);
 	if (handle->kind == FS_H_APPEND)
-		return fs_append_flush(&at, handle, false);
+		return fs_append_flush(&at, handle);
 	return fs_commit_flush(&at, handle, false);
 }
 
@@ -400,7 +401,7 @@ bool fs_release_may_wait(struct fs_handle *handle)
 	if (handle->kind == FS_H_APPEND)
 		return handle->staged.len > 0;
 	return handle->kind == FS_H_COMMIT && !handle->killed &&
-	       (handle->written || handle->truncated);
+	       (handle->written || (handle->truncated && !(handle->node->row->flags & FS_ORDER)));
 }
 
 void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
@@ -410,8 +411,8 @@ void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *ha
 	fs_at_node(call, handle->node, tree, &at);
 	if (handle->kind == FS_H_COMMIT)
 		fs_commit_release(&at, handle);
-	else if (handle->kind == FS_H_APPEND && fs_append_flush(&at, handle, true) < 0)
-		fs_record_error(tree, at.name, &call->error);
+	else if (handle->kind == FS_H_APPEND)
+		fs_append_release(&at, handle);
 	fs_drop(tree, handle);
 }
 

@@ -195,8 +195,9 @@ struct fs_node {
 	uint64_t lookups;  /* of the kernel */
 	uint32_t refs;	   /* of children, handles and operations */
 	uint32_t detached; /* its name leads elsewhere now */
-	uint32_t told;	   /* digest of the size and generation last told as attributes */
-	uint32_t served;   /* digest of the text last opened through the page cache */
+	_Atomic uint32_t told;	 /* digest of the size and generation last told as attributes */
+	_Atomic uint32_t served; /* digest of the text last opened through the page cache; both are
+				  * hints of their own, ordered with nothing */
 };
 static_assert(sizeof(struct fs_node) <= 128, "a node stays small: there are millions");
 
@@ -389,7 +390,8 @@ int fs_commit_text(struct fs_at *at, const char *text, size_t len, uint64_t seen
 		   struct mk_buf *answer);
 
 ssize_t fs_append_write(struct fs_at *at, struct fs_handle *handle, const void *data, size_t len);
-int fs_append_flush(struct fs_at *at, struct fs_handle *handle, bool last);
+int fs_append_flush(struct fs_at *at, struct fs_handle *handle);
+void fs_append_release(struct fs_at *at, struct fs_handle *handle);
 
 /* --- the tree ------------------------------------------------------------------------------ */
 
