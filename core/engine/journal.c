@@ -246,7 +246,7 @@ int mk_journal_list(struct mk_call *call, struct mantik *m, const char *verb, bo
 		       "SELECT i.run_id, i.verb, i.step, i.try_at, i.tries, r.uid, r.name, r.dir,"
 		       " r.site, r.job_id, r.workdir, r.status, r.cancel_asked"
 		       " FROM intents i JOIN runs r ON r.id = i.run_id"
-		       " WHERE (?1 IS NULL OR i.verb = ?1) AND (NOT ?2 OR i.step > 0) ORDER BY i.id",
+		       " WHERE i.verb = ?1 AND (NOT ?2 OR i.step > 0) ORDER BY i.id",
 		       &stmt);
 	if (r < 0)
 		return r;

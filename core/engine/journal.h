@@ -81,7 +81,7 @@ struct mk_intent {
 	bool cancel_asked;
 };
 typedef int mk_intent_emit(void *arg, const struct mk_intent *intent);
-/* verb NULL: all. begun: only steps after ACCEPTED (submit). In order of acceptance. */
+/* Of one verb. begun: only steps after ACCEPTED (submit). In order of acceptance. */
 int mk_journal_list(struct mk_call *call, struct mantik *m, const char *verb, bool begun,
 		    mk_intent_emit *emit, void *arg) _must_check_;
 

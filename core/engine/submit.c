@@ -107,13 +107,6 @@ static int begin(struct engine *e, const struct mk_intent *intent)
 	return 0;
 }
 
-struct turn {
-	struct engine *e;
-	struct mk_site site;
-	int64_t slots;
-	int64_t now;
-};
-
 /* The runs whose turn it is at one site, first come first served. Those waiting for another run,
  * for a time, or held stand aside and stop nobody. */
 static int next_runs(struct engine *e, const struct mk_site *site, int64_t slots)
@@ -235,10 +228,6 @@ struct asked_list {
 static int collect_asked(void *arg, const struct mk_intent *intent)
 {
 	struct asked_list *list = arg;
-	bool clean = strcmp(intent->verb, "clean") == 0;
-
-	if (!clean && strcmp(intent->verb, "cancel") != 0)
-		return 0;
 	if (intent->try_at > mk_now_real())
 		return 0;
 
@@ -253,7 +242,7 @@ static int collect_asked(void *arg, const struct mk_intent *intent)
 		.uid = mk_strdup(intent->uid),
 		.site = mk_strdup(intent->site),
 		.workdir = mk_strdup(intent->workdir),
-		.clean = clean,
+		.clean = strcmp(intent->verb, "clean") == 0,
 	};
 	return 0;
 }
@@ -301,8 +290,10 @@ static int do_cancel(struct engine *e, struct asked *a)
 static int do_asked(struct engine *e)
 {
 	struct asked_list list = {};
-	int r = mk_journal_list(&e->call, e->m, NULL, false, collect_asked, &list);
+	int r = mk_journal_list(&e->call, e->m, "cancel", false, collect_asked, &list);
 
+	if (r >= 0)
+		r = mk_journal_list(&e->call, e->m, "clean", false, collect_asked, &list);
 	for (size_t i = 0; i < list.n; i++) {
 		if (r >= 0)
 			r = list.v[i].clean ? do_clean(e, &list.v[i]) : do_cancel(e, &list.v[i]);

@@ -55,6 +55,7 @@ def test_the_commit_lies_in_the_working_directory(engine):
     assert run.file("stdout").split() == [run.workdir + "/a", ".mantik", "a", "out",
                                           "job_script", "metrics", "params", "tags"]
     assert run.points("evil") == []
+    assert f"commit {plan['commit']} is in {run.workdir}" in run.file("submission")
     assert os.readlink(run.workdir + "/out") == "/etc"
     assert stat.S_IMODE(os.stat(run.workdir).st_mode) == 0o700
 

@@ -78,7 +78,13 @@ static int export_code(struct mk_call *call, struct mk_site *site,
 			   &left_out);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < left_out.n && order->note; i++) {
+	if (!order->note)
+		return 0;
+
+	_cleanup_free_ char *pinned = mk_strf("commit %s is in %s", order->plan->commit, order->workdir);
+
+	order->note(order->note_arg, pinned);
+	for (size_t i = 0; i < left_out.n; i++) {
 		_cleanup_free_ char *line = mk_strf("left out: %s", left_out.v[i]);
 
 		order->note(order->note_arg, line);
