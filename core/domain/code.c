@@ -99,6 +99,7 @@ static struct mk_git *git_of_platform(struct mantik *m)
 		m->git = mk_git_new(&(struct mk_git_options){
 			.data_dir = m->data_dir,
 			.cache_dir = m->cache_dir,
+			.cache_limit = mantik_option_int(m, "cache_limit"),
 			.timeout = mantik_option_duration(m, "git_timeout"),
 			.read_only = m->read_only,
 			.told = fetch_told,

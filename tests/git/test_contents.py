@@ -201,6 +201,22 @@ def test_big_file(platform, up):
     assert os.path.getsize(os.path.join(where, "big.bin")) == 300 << 20
 
 
+def test_cache_limit(platform, up):
+    """Big files share the cache: what was not read for longest goes, every read is right."""
+    remotes.option(platform, cache_limit="40M")
+    contents = {f"f{i}": os.urandom(1 << 20) * 12 for i in range(5)}
+    for name, content in contents.items():
+        up.write(name, content)
+    commit = up.commit()
+    add(platform, up)
+    names = {up.git("rev-parse", f"HEAD:{name}").strip(): name for name in contents}
+    for name in ("f0", "f1", "f2", "f0", "f3", "f4"):
+        assert code(platform, "cat", "r", commit, name, text=False).out == contents[name]
+        folder = os.path.join(platform.cache, "blobs")
+        assert sum(os.path.getsize(os.path.join(folder, x)) for x in os.listdir(folder)) <= 40 << 20
+    assert sorted(names[x] for x in os.listdir(folder)) == ["f0", "f3", "f4"]
+
+
 def test_50000_files_in_one_directory(platform, up):
     """True sizes for all of them in reasonable time; one name is found without waiting long."""
     for i in range(50000):

@@ -44,6 +44,7 @@ int mk_origin_parse(struct mk_call *call, const char *label, const char *uri,
 struct mk_git_options {
 	const char *data_dir; /* <data>/git lies below */
 	const char *cache_dir;
+	int64_t cache_limit; /* bytes below <cache>/blobs; 0: no limit */
 	int64_t timeout; /* ns: the remote must answer, and a fetch must move */
 	bool read_only;
 	/* Told by the flight's thread: the remote answered (error NULL), and whether any ref moved;

@@ -28,6 +28,7 @@ struct git_tree {
 struct mk_git {
 	char *dir;	 /* <data>/git */
 	char *cache_dir; /* <cache>/blobs */
+	int64_t cache_limit;
 	int64_t timeout;
 	bool read_only;
 	void (*told)(void *arg, const char *mirror, const struct mk_error *error, bool moved);

@@ -31,6 +31,7 @@ struct mk_git *mk_git_new(const struct mk_git_options *options)
 
 	git->dir = path_of(options->data_dir, "git");
 	git->cache_dir = path_of(options->cache_dir, "blobs");
+	git->cache_limit = options->cache_limit;
 	git->timeout = options->timeout > 0 ? options->timeout : 60 * MK_SEC;
 	git->read_only = options->read_only;
 	git->told = options->told;
