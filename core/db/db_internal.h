@@ -94,6 +94,9 @@ int mk_conn_int(struct mk_call *call, struct mk_conn *conn, const char *sql,
 /* The errno and sentence for a result of SQLite. */
 int mk_conn_fail(struct mk_call *call, struct mk_conn *conn, int rc) _must_check_;
 
+/* On a network file system a thread that may wait for nothing punts to the lane `db`. One that may
+ * wait for some other remote may wait for the database too: what asks git needs both at once. */
+int mk_db_may_wait(struct mk_call *call, const struct mk_db *db) _must_check_;
 void mk_readers_close(struct mk_db *db);
 int mk_writer_start(struct mk_call *call, struct mk_db *db) _must_check_;
 void mk_writer_stop(struct mk_db *db);

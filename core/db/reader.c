@@ -72,14 +72,19 @@ static void forget_closed(void)
 	(void)pthread_setspecific(key, list);
 }
 
+int mk_db_may_wait(struct mk_call *call, const struct mk_db *db)
+{
+	if (!db->network || call->may_wait)
+		return 0;
+	return mk_call_may_wait(call, "db");
+}
+
 int mk_db_reader(struct mk_call *call, struct mk_db *db, struct mk_conn **ret)
 {
-	if (db->network) {
-		int r = mk_call_may_wait(call, "db");
+	int r = mk_db_may_wait(call, db);
 
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	pthread_once(&key_once, make_key);
 	for (struct mk_conn *conn = pthread_getspecific(key); conn; conn = conn->next_of_thread)
 		if (conn->db_id == db->id) {
@@ -89,7 +94,8 @@ int mk_db_reader(struct mk_call *call, struct mk_db *db, struct mk_conn **ret)
 	forget_closed();
 
 	struct mk_conn *conn;
-	int r = mk_conn_open(call, db, false, &conn);
+
+	r = mk_conn_open(call, db, false, &conn);
 
 	if (r < 0)
 		return r;

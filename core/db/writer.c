@@ -372,11 +372,9 @@ int mk_db_write(struct mk_call *call, struct mk_db *db, enum mk_durable durable,
 	if (!db->has_thread)
 		return mk_fail(call, EROFS, "%s: open for reading only", db->path);
 	assert(!pthread_equal(pthread_self(), db->thread));
-	if (db->network) {
-		r = mk_call_may_wait(call, "db");
-		if (r < 0)
-			return r;
-	}
+	r = mk_db_may_wait(call, db);
+	if (r < 0)
+		return r;
 	r = mk_call_check(call, "the database");
 	if (r < 0)
 		return r;
