@@ -349,8 +349,7 @@ int fs_commit_resize(struct fs_at *at, struct fs_handle *handle, int64_t size)
 	pthread_mutex_lock(&handle->lock);
 	if ((size_t)size < handle->staged.len) {
 		mk_buf_truncate(&handle->staged, (size_t)size);
-		handle->truncated = true;
-		handle->written |= size > 0;
+		handle->written = true; /* said explicitly, unlike O_TRUNC: truncate(1) */
 	}
 	while (handle->staged.len < (size_t)size && r == 0) {
 		r = mk_buf_putc(&handle->staged, 0);

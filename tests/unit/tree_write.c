@@ -155,6 +155,15 @@ static void a_text_is_committed_when_its_opener_closes(void)
 	CHECK_INT(client_close(&c, handle), 0);
 	CHECK_CAT(&c, README, "full\n");
 
+	/* ftruncate alone is an edit, O_TRUNC alone is one when nobody has the file open any more. */
+	struct fs_attr attr = {.st.st_size = 2};
+
+	NEED(client_open(&c, README, O_WRONLY, &handle) == 0);
+	CHECK_INT(fs_setattr(c.call, c.tree, handle->node, handle, FS_SET_SIZE, &attr.st, &attr), 0);
+	CHECK_INT(attr.st.st_size, 5); /* what is committed */
+	CHECK_INT(client_close(&c, handle), 0);
+	CHECK_CAT(&c, README, "fu");
+
 	/* fsync commits. */
 	NEED(client_open(&c, README, O_WRONLY | O_TRUNC, &handle) == 0);
 	CHECK_INT(fs_write(c.call, c.tree, handle, "synced\n", 7, 0), 7);
