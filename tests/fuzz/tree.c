@@ -212,7 +212,55 @@ static void random_operations(void)
 		fuzz(s, n);
 }
 
+/* The same from four threads at one tree: what the thread sanitizer is run over. */
+struct thread {
+	pthread_t thread;
+	struct fuzz f;
+	struct mk_call call;
+	long steps;
+};
+
+static void *in_thread(void *arg)
+{
+	struct thread *t = arg;
+
+	for (long i = 0; i < t->steps; i++)
+		step(&t->f);
+	t->call.tgid = getpid();
+	for (size_t i = 0; i < HANDLES; i++)
+		if (t->f.open[i])
+			client_close(&t->f.c, t->f.open[i]);
+	return NULL;
+}
+
+static void random_operations_in_threads(void)
+{
+	enum { THREADS = 4 };
+	const char *steps = getenv("MANTIK_FUZZ_STEPS");
+	PLATFORM(p);
+	CLIENT(c, p);
+	struct thread threads[THREADS] = {};
+	int64_t id = make_project(&p, "rain");
+
+	make_runs(&p, (struct made_run){.project_id = id, .experiment = "e", .name = "x",
+					.status = MK_FINISHED,
+					.uid = "0000000a000000000000000000000000"});
+	for (size_t i = 0; i < THREADS; i++) {
+		struct thread *t = &threads[i];
+
+		t->f = (struct fuzz){.c = c, .state = 100 + i};
+		t->f.c.call = &t->call;
+		t->steps = steps ? strtol(steps, NULL, 10) : 1000;
+		mk_call_init(&t->call);
+		CHECK_INT(pthread_create(&t->thread, NULL, in_thread, t), 0);
+	}
+	for (size_t i = 0; i < THREADS; i++) {
+		pthread_join(threads[i].thread, NULL);
+		mk_call_done(&threads[i].call);
+	}
+}
+
 int main(void)
 {
-	return RUN(TEST(random_operations));
+	return RUN(TEST(random_operations), TEST(random_operations_in_threads));
 }
