@@ -183,6 +183,7 @@ int main(int argc, char **argv)
 	mk_call_init(&ctl.call);
 	ctl.call.may_wait = MK_ANY;
 	r = command_line(&ctl, argc, argv);
+	ctl_tree_done(&ctl);
 	mantik_close(ctl.m);
 	free(ctl.given);
 	free(ctl.operands);

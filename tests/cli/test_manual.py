@@ -131,7 +131,8 @@ def test_every_public_file_is_installed(platform):
     for name in ("bin/mantikctl", "man1/mantikctl.1", "man1/mantikfs.1", "man7/mantikfs.7",
                  "man5/mantik.yaml.5", "man8/mantikd.8", "completions/mantikctl",
                  "site-functions/_mantikctl", "vendor_completions.d/mantikctl.fish",
-                 "systemd/user/mantikfs.service", "examples/train.yaml",
+                 "systemd/user/mantikfs.service", "systemd/user/mantikd.service", "bin/mantikfs", "bin/mantikd",
+                 "bin/mount.mantikfs", "examples/train.yaml",
                  "examples/sample/MLproject", "doc/mantikfs/LICENSE"):
         assert any(path.endswith("/" + name) for path in found), name
 
