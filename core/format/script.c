@@ -71,15 +71,18 @@ static const char check_function[] =
 	"\texit \"$1\"\n"
 	"}\n";
 
-/* `module` is a function that login shells define; a job's shell is none. */
+/*
+ * `module` is a function that login shells define; a job's shell is none. The files of profile.d
+ * come first because they also say where the machine's modules are; a MODULEPATH of the config
+ * stays in front.
+ */
 static const char module_setup[] =
-	"if ! type module >/dev/null 2>&1; then\n"
-	"\tfor mantik_init in \"${LMOD_PKG:-/usr/share/lmod/lmod}/init/bash\" \\\n"
-	"\t\t\"${MODULESHOME:-/usr/share/modules}/init/bash\" \\\n"
-	"\t\t/etc/profile.d/lmod.sh /etc/profile.d/modules.sh; do\n"
-	"\t\t[ -r \"$mantik_init\" ] && . \"$mantik_init\" && break\n"
-	"\tdone\n"
-	"fi\n"
+	"for mantik_init in /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \\\n"
+	"\t/etc/profile.d/modules.sh \"${LMOD_PKG:-/usr/share/lmod/lmod}/init/bash\" \\\n"
+	"\t\"${MODULESHOME:-/usr/share/modules}/init/bash\"; do\n"
+	"\ttype module >/dev/null 2>&1 && break\n"
+	"\t[ -r \"$mantik_init\" ] && . \"$mantik_init\"\n"
+	"done\n"
 	"type module >/dev/null 2>&1\n"
 	"mantik_check $? 'Environment.Modules: this machine has no module command (install "
 	"lmod or environment-modules)'\n";
