@@ -78,6 +78,22 @@ static void reads_uris(void)
 	}
 }
 
+/* A lane's name must fit mk_call.punt whole, else it would be punted to for ever. */
+static void lanes_fit_a_punt(void)
+{
+	_cleanup_call_ struct mk_call call;
+	_cleanup_origin_ struct mk_origin origin = {};
+	char uri[300] = "https://";
+
+	memset(uri + 8, 'h', 250);
+	memcpy(uri + 258, "/x", 3);
+	mk_call_init(&call);
+	CHECK_INT(mk_origin_parse(&call, "r", uri, &origin), 0);
+	call.may_wait = NULL;
+	CHECK_INT(mk_call_may_wait(&call, origin.lane), MK_PUNT);
+	CHECK_TEXT(call.punt, origin.lane);
+}
+
 enum { THREADS = 12 };
 
 struct crowd {
@@ -173,5 +189,6 @@ static void ends_with_a_fetch_under_way(void)
 
 int main(void)
 {
-	return RUN(TEST(reads_uris), TEST(serves_a_crowd), TEST(ends_with_a_fetch_under_way));
+	return RUN(TEST(reads_uris), TEST(lanes_fit_a_punt), TEST(serves_a_crowd),
+		   TEST(ends_with_a_fetch_under_way));
 }

@@ -12,7 +12,7 @@
 
 #include "connect/git/git.h"
 
-enum { MAX_URI = 4096 };
+enum { MAX_URI = 4096, MAX_LANE = 100 };
 
 static const char *const schemes[] = {"https", "http", "ssh", "git", "file"};
 
@@ -237,8 +237,12 @@ int mk_origin_parse(struct mk_call *call, const char *label, const char *uri, st
 
 	if (r < 0)
 		return r;
-	if (!origin.lane)
-		origin.lane = join("git:", origin.host, "");
+	/* mk_call.punt holds so much: a longer name would be punted to for ever. */
+	if (!origin.lane) {
+		_cleanup_free_ char *host = mk_strndup(origin.host, MAX_LANE);
+
+		origin.lane = join("git:", host, "");
+	}
 	*ret = origin;
 	origin = (struct mk_origin){};
 	return 0;
