@@ -286,6 +286,7 @@ static int insert_run(struct mk_call *call, struct mk_conn *conn, struct insert 
 		r = mk_db_changed(call, conn, "run", id);
 	if (r < 0)
 		return r;
+	run->id = id;
 	if (mk_buf_printf(in->answer, "%s\n", run->dir) < 0)
 		return mk_fail(call, EFBIG, "the names of the runs do not fit into the answer");
 	return 0;
@@ -423,6 +424,55 @@ static int answer_dry(struct mk_call *call, const struct submission *s, struct m
 	return 0;
 }
 
+/* --- after it ---------------------------------------------------------------------------- */
+
+struct stuck {
+	struct submission *s;
+	const char *why;
+};
+
+static int mark_stuck(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	struct stuck *stuck = arg;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < stuck->s->n_runs; i++) {
+		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+		int64_t id = stuck->s->runs[i].id;
+
+		if (!id)
+			continue;
+		r = mk_prepare(call, conn,
+			       "UPDATE runs SET reason = ?1 WHERE id = ?2 AND status = 0"
+			       " AND reason IS NULL",
+			       &stmt);
+		if (r < 0)
+			return r;
+		mk_bind_text(stmt, 1, stuck->why);
+		mk_bind_int(stmt, 2, id);
+		r = mk_exec(call, stmt);
+		if (r == 0)
+			r = mk_run_touch(call, conn, id, MK_TOUCH_ROW);
+	}
+	return r;
+}
+
+/*
+ * From here on it is done, whatever happens: mantikd does the rest. If it cannot be started the
+ * runs say so as long as they wait; the next poke of anybody tries again.
+ */
+static void poke(struct mk_call *call, struct submission *s)
+{
+	if (mantik_poke(call, s->m) >= 0)
+		return;
+
+	_cleanup_free_ char *why = mk_strdup(call->error.text);
+	struct stuck stuck = {.s = s, .why = why};
+
+	(void)!mk_domain_write(call, s->m, MK_KILLSAFE, mark_stuck, &stuck);
+	mk_error_clear(call);
+}
+
 int mk_submit(struct mk_call *call, struct mantik *m, int64_t project_id, const char *text,
 	      size_t len, const struct mk_submit_options *options, struct mk_buf *answer)
 {
@@ -465,9 +515,7 @@ int mk_submit(struct mk_call *call, struct mantik *m, int64_t project_id, const 
 		r = mk_domain_write(call, m, MK_DURABLE, insert, &in);
 	if (r < 0)
 		return r;
-	/* From here on it is done, whatever happens. */
-	if (mantik_poke(call, m) < 0)
-		mk_error_clear(call);
+	poke(call, &s);
 	if (mk_buf_put(answer, mk_buf_text(&names), names.len) < 0)
 		return mk_buf_check(answer);
 	return 0;

@@ -51,7 +51,8 @@ struct new_run {
 	char *script;
 	char *plan;
 	struct mk_list notes;
-	char *dir; /* given in the transaction */
+	char *dir;  /* given in the transaction */
+	int64_t id; /* likewise; 0: not made */
 };
 
 struct submission {

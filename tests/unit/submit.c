@@ -409,6 +409,24 @@ static void a_run_waits_for_another(void)
 	CHECK_INT(count(&w, "SELECT count(*) FROM run_after"), 1);
 }
 
+static void a_run_nobody_works_on_says_why(void)
+{
+	WORLD(w);
+	_cleanup_buf_ struct mk_buf answer = MK_BUF(1000);
+	_cleanup_(mk_run_free) struct mk_run run = {};
+
+	/* No mantikd beside this test, and none installed. */
+	unsetenv("MANTIKD");
+	w.p.m->no_daemon = false;
+	CHECK_INT(submit(&w, "entry_point: eval\n", &answer), 0);
+	CHECK_TEXT(w.p.call.error.text, NULL);
+	NEED(get_run(&w, &answer, &run) == 0);
+	if (!run.reason)
+		SKIP("a mantikd is installed");
+	CHECK(strstr(run.reason, "mantikd is not installed"));
+	CHECK_INT(run.status, MK_SCHEDULED);
+}
+
 static void who_may_not_wait_is_punted_before_anything(void)
 {
 	WORLD(w);
@@ -430,5 +448,6 @@ int main(void)
 		   TEST(defaults_fill_what_is_left_out),
 		   TEST(commands_and_scripts_need_no_mlproject), TEST(directories_are_snapshots),
 		   TEST(several_repositories_are_named), TEST(a_run_waits_for_another),
+		   TEST(a_run_nobody_works_on_says_why),
 		   TEST(who_may_not_wait_is_punted_before_anything));
 }
