@@ -12,6 +12,8 @@ no process may be left in uninterruptible sleep, and the log is searched for sus
 """
 import contextlib
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -189,3 +191,31 @@ def timed(f, *args, **kwargs):
     begin = time.monotonic()
     answer = f(*args, **kwargs)
     return time.monotonic() - begin, answer
+
+
+def type_in(platform, command, keys, seconds=10):
+    """Runs a program in a terminal of its own, types, gives what it showed and its exit code."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(platform.home)
+        os.execvpe(command[0], command, {**platform.env, "TERM": "xterm", "LINES": "24"})
+    shown, until = b"", time.monotonic() + seconds
+    keys = list(keys)
+    quiet = time.monotonic()
+    while time.monotonic() < until:
+        if select.select([fd], [], [], 0.05)[0]:
+            try:
+                data = os.read(fd, 65536)
+            except OSError:  # its end of the terminal is closed
+                break
+            if not data:
+                break
+            shown += data
+            quiet = time.monotonic()
+        elif keys and shown and time.monotonic() - quiet > 0.2:  # it waits for us
+            os.write(fd, keys.pop(0))
+            quiet = time.monotonic()
+    else:
+        os.kill(pid, 9)
+    os.close(fd)
+    return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

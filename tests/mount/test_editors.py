@@ -2,15 +2,12 @@
 """Real editors on every editable text: content equal, nothing left behind, seen by a second mount
 within a second; an invalid save is refused, with the old text intact."""
 import os
-import pty
-import select
 import shutil
 import subprocess
-import time
 
 import pytest
 from mantik import wait_for
-from mount import Mount
+from mount import Mount, type_in
 
 TEXTS = ["project.yaml", "README.md", "experiments/e/experiment.yaml",
          "code/code/repository.yaml", "runs/defaults.yaml"]
@@ -24,34 +21,6 @@ fs.fdatasyncSync(fd);
 fs.closeSync(fd);
 """
 EMACS = """(progn (find-file "{path}") (goto-char (point-min)) (insert "{line}\\n") (save-buffer))"""
-
-
-def type_in(platform, command, keys, seconds=10):
-    """Runs a program in a terminal of its own, types, gives what it showed and its exit code."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.chdir(platform.home)
-        os.execvpe(command[0], command, {**platform.env, "TERM": "xterm", "LINES": "24"})
-    shown, until = b"", time.monotonic() + seconds
-    keys = list(keys)
-    quiet = time.monotonic()
-    while time.monotonic() < until:
-        if select.select([fd], [], [], 0.05)[0]:
-            try:
-                data = os.read(fd, 65536)
-            except OSError:  # its end of the terminal is closed
-                break
-            if not data:
-                break
-            shown += data
-            quiet = time.monotonic()
-        elif keys and shown and time.monotonic() - quiet > 0.2:  # it waits for us
-            os.write(fd, keys.pop(0))
-            quiet = time.monotonic()
-    else:
-        os.kill(pid, 9)
-    os.close(fd)
-    return shown.decode(errors="replace"), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def need(name):
