@@ -362,11 +362,12 @@ int mk_lease_beat(struct mk_call *call, struct mk_lease *lease)
 
 void mk_lease_release(struct mk_lease *lease)
 {
+	if (!lease)
+		return;
+
 	_cleanup_call_ struct mk_call call;
 	_cleanup_lease_info_ struct mk_lease_info seen = {};
 
-	if (!lease)
-		return;
 	mk_call_init(&call);
 	if (record_read(&call, lease->path, &seen) == 1 && is_self(&seen, &lease->self))
 		(void)unlink(lease->path);

@@ -46,10 +46,12 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 void mk_error_record(struct mantik *m, const char *path, const struct mk_error *error)
 {
 	struct record record = {path, error};
-	_cleanup_call_ struct mk_call call;
 
 	if (!error->code || m->read_only)
 		return;
+
+	_cleanup_call_ struct mk_call call;
+
 	mk_call_init(&call);
 	call.may_wait = MK_ANY;
 	call.deadline = mk_now_mono() + 200 * MK_MS;

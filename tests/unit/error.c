@@ -38,7 +38,9 @@ static void table_escapes_and_names(void)
 	PLATFORM(p);
 	_cleanup_buf_ struct mk_buf table = MK_BUF(MK_LIMIT_TEXT);
 	const struct mk_error error = {
-		.code = EREMOTEIO, .text = (char *)"a\tb", .remote = (char *)"git:x",
+		.code = EREMOTEIO,
+		.text = (char *)"a\tb",
+		.remote = (char *)"git:x",
 		.detail = (char *)"two\nlines",
 	};
 
@@ -63,8 +65,38 @@ static void only_the_last_1000_are_kept(void)
 	CHECK_TEXT(all.v[999], "error 1009");
 }
 
+/* What lay on the stack before is nothing to free. */
+static __attribute__((noinline)) void dirty_stack(void)
+{
+	volatile char bytes[16384];
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = 0x5a;
+}
+
+static void a_reader_keeps_none(void)
+{
+	PLATFORM(p);
+	struct mantik_options options = {
+		.data_dir = p.data,
+		.cache_dir = p.cache,
+		.config_dir = p.config,
+		.read_only = true,
+	};
+	_cleanup_(mantik_closep) struct mantik *reader = NULL;
+	_cleanup_list_ struct mk_list all = {};
+
+	NEED(mantik_open(&p.call, &options, &reader) == 0);
+	dirty_stack();
+	record(reader, "/projects", EROFS, "open for reading only");
+	dirty_stack();
+	record(p.m, "/projects", 0, "nothing happened");
+	CHECK_INT(mk_error_list(&p.call, reader, NULL, add_text, &all), 0);
+	CHECK_INT(all.n, 0);
+}
+
 int main(void)
 {
 	return RUN(TEST(errors_are_found_by_path), TEST(table_escapes_and_names),
-		   TEST(only_the_last_1000_are_kept));
+		   TEST(only_the_last_1000_are_kept), TEST(a_reader_keeps_none));
 }
