@@ -280,6 +280,23 @@ static int stage(struct fs_handle *handle, const void *data, size_t len, size_t 
 	return 0;
 }
 
+/* A refused write: what was staged is half a text and is never committed; close says so again. */
+static int spoil(struct fs_at *at, struct fs_handle *handle, int r)
+{
+	pthread_mutex_lock(&handle->lock);
+	handle->spoiled = true;
+	handle->written = handle->truncated = false;
+	mk_buf_truncate(&handle->staged, 0);
+	pthread_mutex_unlock(&handle->lock);
+	if (at->row->flags & FS_ORDER && at->call->error.text) {
+		_cleanup_buf_ struct mk_buf why = MK_BUF(16 << 10);
+
+		(void)mk_buf_printf(&why, "error: %s\n", at->call->error.text);
+		fs_answer_put(at, mk_buf_text(&why));
+	}
+	return remember(at, handle, r);
+}
+
 ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *data, size_t len,
 			int64_t offset)
 {
@@ -290,8 +307,10 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 		return 0;
 	if (offset < 0)
 		return mk_fail(at->call, EINVAL, "%s: bad offset", at->name);
-	if (order && memchr(data, 0, len))
-		return mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", at->name);
+	if (order && memchr(data, 0, len)) {
+		r = mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", at->name);
+		return spoil(at, handle, r);
+	}
 	pthread_mutex_lock(&handle->lock);
 
 	size_t old = handle->staged.len;
@@ -304,7 +323,7 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 	} else if (order) {
 		offset -= handle->answer_at;
 	}
-	if (offset < 0 || (uint64_t)offset + len > MK_LIMIT_TEXT) {
+	if (handle->spoiled || offset < 0 || (uint64_t)offset + len > MK_LIMIT_TEXT) {
 		r = -EFBIG;
 	} else {
 		r = stage(handle, data, len, (size_t)offset);
@@ -321,8 +340,10 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 		   handle->staged.data[handle->staged.len - 1] == '\n';
 
 	pthread_mutex_unlock(&handle->lock);
-	if (r < 0)
-		return mk_fail(at->call, -r, "%s: a text has at most 1 MiB", at->name);
+	if (r < 0) {
+		r = mk_fail(at->call, -r, "%s: a text has at most 1 MiB", at->name);
+		return spoil(at, handle, r);
+	}
 	if (now) {
 		/* Done in write(2), whose error every program shows; bash loses that of close. */
 		r = commit(at, handle);

@@ -359,6 +359,7 @@ struct fs_handle {
 	bool written;	      /* bytes came since the last commit */
 	bool truncated;	      /* made empty since */
 	bool killed;	      /* its writer was */
+	bool spoiled;	      /* a write was refused: what came before it is half a text */
 	bool busy;	      /* a commit runs */
 	int failed;	      /* result of a commit that close has not told yet */
 	char *failed_text;

@@ -220,6 +220,17 @@ static void a_refused_save_leaves_the_old_text(void)
 	memset(big, 'a', 2 << 20);
 	big[2 << 20] = 0;
 	CHECK_INT(client_write(&c, README, O_TRUNC, big), -EFBIG);
+
+	/* … and the part before it is half a text: close does not keep it, but says so again. */
+	struct fs_handle *handle;
+
+	_cleanup_free_ char *readme = client_cat(&c, README);
+
+	NEED(client_open(&c, README, O_WRONLY | O_TRUNC, &handle) == 0);
+	CHECK_INT(fs_write(c.call, c.tree, handle, big, 1 << 20, 0), 1 << 20);
+	CHECK_INT(fs_write(c.call, c.tree, handle, big, 1 << 20, 1 << 20), -EFBIG);
+	CHECK_INT(client_close(&c, handle), -EFBIG);
+	CHECK_CAT(&c, README, readme);
 }
 
 static void a_save_over_another_one_is_refused(void)
