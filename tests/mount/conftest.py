@@ -11,6 +11,8 @@ class Mounted(Mount):
     def make_project(self):
         os.mkdir(self.path("projects/p"))
         os.mkdir(self.path("projects/p/experiments/e"))
+        with open(self.path("projects/p/experiments/e/experiment.yaml"), "w") as f:
+            f.write("note: not as mkdir left it\n")
         os.mkdir(self.path("projects/p/code/code"))
         repository = self.platform.repository()
         with open(self.path("projects/p/code/code/repository.yaml"), "w") as f:
