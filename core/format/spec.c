@@ -23,7 +23,7 @@ static const struct {
 	KEY(script, TEXT),	   KEY(parameters, TEXT_MAP), KEY(sweep, TEXTS_MAP),
 	KEY(after, TEXTS),	   KEY(site, TEXTS),	   KEY(account, TEXT),
 	KEY(backend_config, TEXT_OR_MAP), KEY(override, MAP), KEY(artifacts, TEXTS),
-	{"data", LATER, 0},
+	{"data", LATER, 0},	   {"schedule", LATER, 0},
 #undef KEY
 };
 static const char *const code_keys[] = {"repository", "branch", "commit", "path"};

@@ -65,6 +65,7 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		 "runs/new:2: lr is in parameters and in sweep: only one can be meant"},
 		{"name: a\n\n\ndata: [{reference: tweets}]\n", EOPNOTSUPP,
 		 "not supported yet: data (line 4)"},
+		{"schedule: daily\n", EOPNOTSUPP, "not supported yet: schedule (line 1)"},
 		{"code: develop\n", EINVAL,
 		 "runs/new:1: code must be a map of keys and values, not a text"},
 		{"code: {branhc: develop}\n", EINVAL,
