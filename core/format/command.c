@@ -407,9 +407,9 @@ int mk_command_entry(struct mk_call *call, const char *source, const struct mk_e
 
 		if (doubt) {
 			r = warn(warnings,
-				 "%s:%d: entry point %s: %s is declared %s, but \"%s\" is %s",
+				 "%s:%d: entry point %s: %s is declared %s, but its value is %s",
 				 source, parameter->line, entry->name, parameter->name,
-				 parameter->type, value, doubt);
+				 parameter->type, doubt);
 			if (r < 0)
 				return r;
 		}

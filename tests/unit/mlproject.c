@@ -314,7 +314,7 @@ static void entry_commands_check_their_values(void)
 		if (i == 1) {
 			CHECK_TEXT(mk_pairs_get(&values, "data"), "file:///d");
 			CHECK_TEXT(warnings.v[0], "MLproject:4: entry point main: epochs is declared "
-						  "int, but \"1e2\" is no whole number");
+						  "int, but its value is no whole number");
 			CHECK_TEXT(warnings.v[1], "MLproject:7: entry point main: the command does not "
 						  "use the parameter unused");
 		}
