@@ -62,7 +62,8 @@ static int work(struct mk_call *call, const struct mantik_options *options, bool
 		if (r < 0)
 			return r;
 	}
-	return mk_daemon_run(call, m, idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle);
+	return mk_daemon_run(call, m, idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle,
+			     !foreground);
 }
 
 static void fork_on(void)

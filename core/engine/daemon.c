@@ -4,21 +4,34 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "db/lease.h"
 #include "engine/engine.h"
 #include "engine/poke.h"
 
-enum { LEASE_WAIT_MS = 10000, LEASE_AGAIN_MS = 20 };
+enum { LEASE_WAIT_MS = 10000, LEASE_AGAIN_MS = 20, MAX_LOG = 4 << 20 };
 
 const char *mk_daemon_step(int i)
 {
 	return i < 0 ? NULL : mk_journal_step_name((enum mk_journal_step)i);
 }
 
+struct beat {
+	struct mk_lease *lease;
+	bool own_log;
+};
+
 static int beat(struct mk_call *call, void *arg)
 {
-	return mk_lease_beat(call, arg);
+	struct beat *b = arg;
+	struct stat st;
+
+	/* The log of a long life: begun anew in place, because shepherds write to it, too. */
+	if (b->own_log && fstat(2, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > MAX_LOG)
+		(void)!ftruncate(2, 0);
+	return mk_lease_beat(call, b->lease);
 }
 
 /*
@@ -41,18 +54,18 @@ static int take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
 	}
 }
 
-int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle)
+int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle, bool own_log)
 {
-	struct mk_lease *lease = NULL;
+	struct beat b = {.own_log = own_log};
 	int r;
 
 	if (mantik_read_only(m))
 		return mk_fail(call, EROFS, "%s", mantik_read_only_why(m) ? mantik_read_only_why(m) :
 									   "opened for reading");
-	r = take(call, m, &lease);
+	r = take(call, m, &b.lease);
 	if (r < 0)
 		return r;
-	r = mk_engine_run(call, m, idle, beat, lease);
-	mk_lease_release(lease);
+	r = mk_engine_run(call, m, idle, beat, &b);
+	mk_lease_release(b.lease);
 	return r;
 }

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -275,8 +276,21 @@ static int ask(struct engine *e, struct job *job)
 	return mk_status_final(now.status);
 }
 
+/* What was waited for has happened: if the job goes on all the same, there is nothing to watch. */
+static void forget_watch(struct engine *e, struct job *job)
+{
+	struct pollfd p = {.fd = job->watch_fd, .events = POLLIN};
+
+	if (job->watch_fd < 0 || poll(&p, 1, 0) <= 0)
+		return;
+	engine_poll_remove(e, job->watch_fd);
+	mk_closep(&job->watch_fd);
+}
+
 static enum next look_at(struct engine *e, struct job *job)
 {
+	forget_watch(e, job);
+
 	int r = ask(e, job);
 
 	if (r == -ENOENT)

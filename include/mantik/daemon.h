@@ -7,10 +7,11 @@
 
 /*
  * Takes the lease and works until nothing has been left to do for `idle` ns, or SIGTERM or SIGINT.
- * Waits for a mantikd that is about to go. EBUSY: another one does the work. The process must have
- * no threads yet.
+ * Waits for a mantikd that is about to go. EBUSY: another one does the work. SIGTERM and SIGINT are
+ * blocked in all threads. own_log: stderr is our log file, which is kept small.
  */
-int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle) _must_check_;
+int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle,
+		  bool own_log) _must_check_;
 /* The journal's steps by number, NULL after the last: what MK_ABORT_AT takes (tests). */
 const char *mk_daemon_step(int i);
 /* Keeper of one local job; the exit code of its process. Single-threaded. */
