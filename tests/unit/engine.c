@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* core/engine: the journal's steps, and mantikd as mantik_poke() starts it. */
+#include <dirent.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -79,6 +80,25 @@ static pid_t holder(struct platform *p)
 	return mk_lease_look(&p->call, p->data, &info) == 0 ? info.pid : 0;
 }
 
+/* Processes that were started for this platform and still are. */
+static bool one_is_left(struct platform *p)
+{
+	DIR *dir = opendir("/proc");
+	int n = 0;
+
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		_cleanup_free_ char *path = mk_strf("/proc/%.20s/cmdline", e->d_name);
+		_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+		char line[4096];
+		ssize_t len = fd < 0 ? -1 : read(fd, line, sizeof(line));
+
+		n += len > 0 && memmem(line, (size_t)len, p->data, strlen(p->data)) != NULL;
+	}
+	if (dir)
+		closedir(dir);
+	return n == 1;
+}
+
 static char *link_of(pid_t pid, const char *name)
 {
 	_cleanup_free_ char *path = mk_strf("/proc/%d/%s", (int)pid, name);
@@ -88,8 +108,10 @@ static char *link_of(pid_t pid, const char *name)
 	return mk_strndup(n > 0 ? target : "", n > 0 ? (size_t)n : 0);
 }
 
+/* Who came second has gone by now, or it would step in for the one we end. */
 static void end(struct platform *p, pid_t pid)
 {
+	CHECK(eventually(one_is_left, p));
 	CHECK_INT(kill(pid, SIGTERM), 0);
 	CHECK(eventually(is_free, p));
 	CHECK_INT(mk_poke_ring(p->m), -ENOENT);
