@@ -6,6 +6,9 @@
 #include <mantik/code.h>
 #include <mantik/text.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "core.h"
 #include "format/plan.h"
 #include "platform.h"
@@ -427,6 +430,76 @@ static void a_run_nobody_works_on_says_why(void)
 	CHECK_INT(run.status, MK_SCHEDULED);
 }
 
+/* Submits until it is killed; each answer goes to the pipe once it was given. */
+static void submit_for_ever(struct world *w, int fd, int round)
+{
+	NEED(platform_open(&w->p) == 0);
+	for (int i = 0;; i++) {
+		_cleanup_buf_ struct mk_buf text = MK_BUF(1000), answer = MK_BUF(10000);
+
+		(void)mk_buf_printf(&text,
+				    "name: k%d-%d\nentry_point: train\ncode: {commit: %s}\nsweep: {epochs: "
+				    "[1, 2, 3]}\n",
+				    round, i, w->head);
+		NEED(submit(w, mk_buf_text(&text), &answer) == 0);
+		if (write(fd, answer.data, answer.len) != (ssize_t)answer.len)
+			_exit(1);
+	}
+}
+
+static void a_kill_loses_nothing_acknowledged_and_halves_nothing(void)
+{
+	enum { ROUNDS = 12 };
+	WORLD(w);
+	int64_t acknowledged = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		char bytes[4096];
+		ssize_t n;
+		int fds[2], status;
+
+		mantik_close(mk_steal(&w.p.m));
+		NEED(pipe(fds) == 0);
+
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			close(fds[0]);
+			submit_for_ever(&w, fds[1], round);
+			_exit(1);
+		}
+		close(fds[1]);
+		/* Killed at another moment each time, after its first answer. */
+		for (int64_t lines = 0, end = 0; (n = read(fds[0], bytes, sizeof(bytes))) > 0;) {
+			for (ssize_t i = 0; i < n; i++)
+				lines += bytes[i] == '\n';
+			acknowledged += lines;
+			lines = 0;
+			if (!end) {
+				end = mk_now_mono() + round * MK_MS;
+				while (mk_now_mono() < end)
+					;
+				kill(pid, SIGKILL);
+			}
+		}
+		close(fds[0]);
+		CHECK(waitpid(pid, &status, 0) == pid);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		NEED(platform_open(&w.p) == 0);
+		/* All three of a write or none, each with all that belongs to it. */
+		CHECK_INT(count(&w, "SELECT count(*) FROM (SELECT 1 FROM runs GROUP BY name HAVING"
+				    " count(*) != 3)"),
+			  0);
+		CHECK_INT(count(&w, "SELECT count(*) FROM runs WHERE"
+				    " id NOT IN (SELECT run_id FROM run_texts) OR"
+				    " id NOT IN (SELECT run_id FROM intents) OR"
+				    " (SELECT count(*) FROM params WHERE run_id = id) != 2"),
+			  0);
+	}
+	CHECK(acknowledged >= 3 * ROUNDS);
+	CHECK(count(&w, "SELECT count(*) FROM runs") >= acknowledged);
+}
+
 static void who_may_not_wait_is_punted_before_anything(void)
 {
 	WORLD(w);
@@ -449,5 +522,6 @@ int main(void)
 		   TEST(commands_and_scripts_need_no_mlproject), TEST(directories_are_snapshots),
 		   TEST(several_repositories_are_named), TEST(a_run_waits_for_another),
 		   TEST(a_run_nobody_works_on_says_why),
+		   TEST(a_kill_loses_nothing_acknowledged_and_halves_nothing),
 		   TEST(who_may_not_wait_is_punted_before_anything));
 }
