@@ -288,24 +288,24 @@ static int open_artifact(struct mk_call *call, struct mantik *m, int64_t run_id,
 			 bool *ret_live)
 {
 	char uid[33];
-	_cleanup_buf_ struct mk_buf name = MK_BUF(65536);
 	int r = run_of(call, m, run_id, uid, ret_live);
 
 	if (r < 0)
 		return r;
 
-	_cleanup_close_ int dir = open_record(call, m, uid);
+	_cleanup_close_ int record = open_record(call, m, uid);
 
-	if (dir < 0 && dir != -ENOENT)
-		return dir;
-	(void)mk_buf_printf(&name, "artifacts/%s", path);
+	if (record < 0 && record != -ENOENT)
+		return record;
 
-	int fd = -1;
+	/* Beneath artifacts/ itself: `..` would lead to the logs and the state beside it. */
+	_cleanup_close_ int top =
+		record < 0 ? -1 : open_beneath(record, "artifacts", O_PATH | O_DIRECTORY);
 
-	if (dir >= 0) {
+	if (top >= 0) {
 		/* NO_SYMLINKS with O_PATH|O_NOFOLLOW allows the last part to be a link. */
-		fd = open_beneath(dir, *path ? mk_buf_text(&name) : "artifacts",
-				  O_PATH | O_NOFOLLOW);
+		int fd = open_beneath(top, *path ? path : ".", O_PATH | O_NOFOLLOW);
+
 		if (fd >= 0)
 			return fd;
 		if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
