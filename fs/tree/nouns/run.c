@@ -266,7 +266,10 @@ static const char all_words[] = "cancel rerun refresh clean delete restore";
 
 int fs_ctl_stat(struct fs_at *at, struct fs_stat *st)
 {
-	return fs_run_stat(at, st) < 0 ? -ENOENT : (st->size = -1, 0);
+	int r = fs_run_stat(at, st);
+
+	st->size = -1;
+	return r;
 }
 
 int fs_ctl_show(struct fs_at *at, struct mk_buf *text)
