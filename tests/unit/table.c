@@ -131,7 +131,7 @@ static void leaderboard_is_sorted(void)
 
 		CHECK(!live);
 		for (char *line = strchr(text, '\n') + 1; *line; line = strchr(line, '\n') + 1) {
-			strncat(order, line, 1);
+			order[strlen(order)] = *line;
 			if (*line == 'a') {
 				_cleanup_free_ char *row = strndup(line, strcspn(line, "\n"));
 
