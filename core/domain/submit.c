@@ -125,7 +125,8 @@ static int choose_dir(struct mk_call *call, struct mk_conn *conn, const struct s
 
 		if (r == 0)
 			r = mk_prepare(call, conn,
-				       "SELECT 1 FROM runs WHERE project_id = ?1 AND dir = ?2", &stmt);
+				       "SELECT 1 FROM runs WHERE project_id = ?1 AND dir = ?2",
+				       &stmt);
 		if (r < 0)
 			return r;
 		mk_bind_int(stmt, 1, s->project_id);
@@ -148,14 +149,15 @@ static int insert_row(struct mk_call *call, struct mk_conn *conn, const struct s
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	const struct code_source *code = run->code;
 	int64_t now = mk_now_real();
-	int r = mk_prepare(call, conn,
-			   "INSERT INTO runs (uid, project_id, experiment_id, name, dir, status,"
-			   " reason, site, queue, account, submitted, changed, user, repository_id,"
-			   " repository, branch, commit_id, dirty, mlproject, entry_point,"
-			   " environment, rerun_of, spec_len, script_len) VALUES (?1, ?2, ?3, ?4, ?5,"
-			   " ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
-			   " ?20, ?21, ?22, ?23)",
-			   &stmt);
+	int r = mk_prepare(
+		call, conn,
+		"INSERT INTO runs (uid, project_id, experiment_id, name, dir, status,"
+		" reason, site, queue, account, submitted, changed, user, repository_id,"
+		" repository, branch, commit_id, dirty, mlproject, entry_point,"
+		" environment, rerun_of, spec_len, script_len) VALUES (?1, ?2, ?3, ?4, ?5,"
+		" ?6, ?7, ?8, ?9, ?10, ?11, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,"
+		" ?20, ?21, ?22, ?23)",
+		&stmt);
 
 	if (r < 0)
 		return r;
@@ -212,7 +214,8 @@ static int insert_params(struct mk_call *call, struct mk_conn *conn, const struc
 	for (size_t i = 0; i < run->params.n; i++) {
 		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 		int r = mk_prepare(call, conn,
-				   "INSERT INTO params (run_id, key, value) VALUES (?, ?, ?)", &stmt);
+				   "INSERT INTO params (run_id, key, value) VALUES (?, ?, ?)",
+				   &stmt);
 
 		if (r < 0)
 			return r;
@@ -388,15 +391,15 @@ static int write_notes(struct mk_call *call, const struct submission *s, const s
 	_cleanup_free_ char *diff = mk_strf("%s/code.diff", record);
 
 	if (code->path)
-		(void)mk_buf_printf(&text, "code: a snapshot of %s%s%s%s%s\n", code->path,
-				    code->head ? ", checked out at " : "",
-				    code->head ? code->head : "",
-				    code->diff ? ", the difference is kept in " : "",
-				    code->diff ? diff : "");
+		(void)mk_buf_printf(
+			&text, "code: a snapshot of %s%s%s%s%s\n", code->path,
+			code->head ? ", checked out at " : "", code->head ? code->head : "",
+			code->diff ? ", the difference is kept in " : "", code->diff ? diff : "");
 	for (size_t i = 0; i < run->notes.n; i++)
 		(void)mk_buf_printf(&text, "%s\n", run->notes.v[i]);
 	if (code->diff)
-		r = mk_file_write(call, AT_FDCWD, diff, code->diff, strlen(code->diff), 0600, false);
+		r = mk_file_write(call, AT_FDCWD, diff, code->diff, strlen(code->diff), 0600,
+				  false);
 	if (r == 0 && text.len)
 		r = mk_file_append(call, AT_FDCWD, log, mk_buf_text(&text), text.len);
 	return r < 0 ? r : 0;
@@ -407,9 +410,9 @@ static int answer_dry(struct mk_call *call, const struct submission *s, struct m
 	for (size_t i = 0; i < s->n_runs; i++) {
 		const struct new_run *run = &s->runs[i];
 
-		(void)mk_buf_printf(answer, "%s: experiment %s, site %s%s%s%s%s%s%s%s%s\n", run->name,
-				    run->experiment, run->site, run->queue ? ", queue " : "",
-				    run->queue ? run->queue : "",
+		(void)mk_buf_printf(answer, "%s: experiment %s, site %s%s%s%s%s%s%s%s%s\n",
+				    run->name, run->experiment, run->site,
+				    run->queue ? ", queue " : "", run->queue ? run->queue : "",
 				    run->code->repository_id ? ", commit " : "",
 				    run->code->repository_id ? run->code->commit : "",
 				    run->code->dirty ? " (a snapshot)" : "",

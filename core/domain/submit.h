@@ -13,6 +13,8 @@
 #include <mantik/run.h>
 
 #include "core.h"
+#include "format/backend.h"
+#include "format/mlproject.h"
 #include "format/spec.h"
 
 /* Where a run's code comes from. repository_id 0: no code. */
@@ -25,9 +27,9 @@ struct code_source {
 	struct mk_oid oid;
 	char commit[41];
 	bool dirty;
-	char *diff;	     /* of a dirty snapshot, or NULL */
-	char *head;	     /* of its checkout, or NULL */
-	bool asked;	     /* a remote or another disk was waited for */
+	char *diff; /* of a dirty snapshot, or NULL */
+	char *head; /* of its checkout, or NULL */
+	bool asked; /* a remote or another disk was waited for */
 	bool pinned;
 };
 
@@ -68,6 +70,23 @@ struct submission {
 	size_t n_bytes; /* of all texts of the runs */
 };
 
+/* What the runs of one spec share. */
+struct common {
+	struct mk_spec spec;
+	const struct code_source *code;
+	char *mlproject; /* path in the repository, or NULL */
+	struct mk_mlproject project;
+	const struct mk_entry_point *entry;
+	struct mk_list after; /* directories of the runs */
+	int64_t *after_ids;
+	char *waits_for;
+	/* The backend config of the last site: the same for most runs of a sweep. */
+	char *backend_key;
+	char *backend_path; /* in the repository, or NULL */
+	char *site;
+	struct mk_backend backend;
+};
+
 void mk_submission_free(struct submission *s);
 /* Reads and checks everything; fills runs. Errors as mk_submit(). */
 int mk_submission_prepare(struct mk_call *call, struct submission *s, const char *text,
@@ -75,6 +94,15 @@ int mk_submission_prepare(struct mk_call *call, struct submission *s, const char
 /* The code a spec asks for. *ret is owned by s. (submit_code.c) */
 int mk_submission_code(struct mk_call *call, struct submission *s, const struct mk_spec *spec,
 		       const struct code_source **ret) _must_check_;
+/* MLproject, entry point and environment into c. (submit_mlproject.c) */
+int mk_submission_mlproject(struct mk_call *call, struct submission *s,
+			    struct common *c) _must_check_;
+/* A path below the repository's top without `./`; EINVAL for one that leads out of it. */
+int mk_submission_path(struct mk_call *call, const struct submission *s, const struct mk_doc *at,
+		       const char *what, const char *path, char **ret) _must_check_;
+/* The folder of a path in a repository, "" = top; a name in such a folder. Owned by the caller. */
+char *mk_path_dir(const char *path);
+char *mk_path_beside(const char *dir, const char *name);
 /* Blames an error on a value of the text: `runs/new:4: …`. What is not there (ENOENT, EEXIST of an
  * ambiguous name) is a mistake of the text: EINVAL. at NULL: only the latter. */
 int mk_submission_blame(struct mk_call *call, const struct mk_doc *at, int r);

@@ -59,9 +59,10 @@ static int find_repository(struct mk_call *call, struct submission *s, const str
 		const char *nearest = mk_nearest(name, &names);
 
 		if (nearest)
-			return mk_doc_fail(call, s->source, spec->repository,
-					   "the project has no repository \"%s\", did you mean \"%s\"?",
-					   name, nearest);
+			return mk_doc_fail(
+				call, s->source, spec->repository,
+				"the project has no repository \"%s\", did you mean \"%s\"?", name,
+				nearest);
 		return mk_doc_fail(call, s->source, spec->repository,
 				   "the project has no repository \"%s\"; there %s: %s", name,
 				   names.n == 1 ? "is" : "are",
@@ -76,9 +77,10 @@ static int find_repository(struct mk_call *call, struct submission *s, const str
 			*ret_id = 0;
 			return 0;
 		}
-		return mk_doc_fail(call, s->source, spec->doc,
-				   "the project has no repository: mkdir code/NAME and set uri in its "
-				   "repository.yaml, or say code: {path: DIR} or command:");
+		return mk_doc_fail(
+			call, s->source, spec->doc,
+			"the project has no repository: mkdir code/NAME and set uri in its "
+			"repository.yaml, or say code: {path: DIR} or command:");
 	}
 	r = mk_repository_find(call, s->m, s->project_id, name ? name : names.v[0], &repository);
 	if (r < 0)
@@ -110,9 +112,10 @@ static int check_lane(struct mk_call *call, struct submission *s, const struct m
 		return r;
 	for (size_t i = 0; i < s->n_codes; i++)
 		if (s->codes[i]->asked)
-			return mk_doc_fail(call, s->source, at,
-					   "branches of two git servers, or two directories, in one "
-					   "write: submit them one after the other");
+			return mk_doc_fail(
+				call, s->source, at,
+				"branches of two git servers, or two directories, in one "
+				"write: submit them one after the other");
 	return r;
 }
 
@@ -148,8 +151,9 @@ static int resolve(struct mk_call *call, struct submission *s, const struct mk_s
 		   struct code_source *ret)
 {
 	const char *branch = mk_spec_text(spec->branch), *commit = mk_spec_text(spec->commit);
-	const struct mk_doc *at = commit ? spec->commit : spec->branch ? spec->branch
-								     : spec->repository;
+	const struct mk_doc *at = commit	 ? spec->commit
+				  : spec->branch ? spec->branch
+						 : spec->repository;
 	int r = mk_code_resolve(call, s->m, ret->repository_id, branch, commit, &ret->oid,
 				&ret->branch);
 
@@ -174,10 +178,9 @@ int mk_submission_code(struct mk_call *call, struct submission *s, const struct 
 	if (!id && !spec->path && !spec->command && !spec->script)
 		return mk_doc_fail(call, s->source, spec->doc,
 				   "an entry point needs code; command: needs none");
-	(void)mk_buf_printf(&key, "%lld|%s|%s|%s", (long long)id,
-			    spec->path ? spec->path->text : "",
-			    spec->branch ? spec->branch->text : "",
-			    spec->commit ? spec->commit->text : "");
+	(void)mk_buf_printf(
+		&key, "%lld|%s|%s|%s", (long long)id, spec->path ? spec->path->text : "",
+		spec->branch ? spec->branch->text : "", spec->commit ? spec->commit->text : "");
 	for (size_t i = 0; i < s->n_codes; i++)
 		if (strcmp(s->codes[i]->key, mk_buf_text(&key)) == 0) {
 			*ret = s->codes[i];

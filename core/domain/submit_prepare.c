@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a text to runs that can be made: each spec is laid over the defaults, its code found, its
- * MLproject and backend config read from that commit, each combination of its sweep checked. The
- * first thing that is wrong ends it, with the line that is to blame.
+ * From a text to runs that can be made: each spec is laid over the defaults, its code and MLproject
+ * found (submit_code.c, submit_mlproject.c), its backend config read from that commit, each
+ * combination of its sweep checked. The first thing that is wrong ends it, with the line that is to
+ * blame.
  */
 #include "domain/submit.h"
 
@@ -20,23 +21,6 @@
 #include "format/sweep.h"
 
 enum { MAX_BYTES = 256 << 20 /* of all texts of one write */ };
-
-/* What the runs of one spec share. */
-struct common {
-	struct mk_spec spec;
-	const struct code_source *code;
-	char *mlproject; /* path in the repository, or NULL */
-	struct mk_mlproject project;
-	const struct mk_entry_point *entry;
-	struct mk_list after; /* directories of the runs */
-	int64_t *after_ids;
-	char *waits_for;
-	/* The backend config of the last site: the same for most runs of a sweep. */
-	char *backend_key;
-	char *backend_path; /* in the repository, or NULL */
-	char *site;
-	struct mk_backend backend;
-};
 
 static void common_free(struct common *c)
 {
@@ -101,161 +85,6 @@ static void add_notes(struct mk_list *to, const struct mk_list *from)
 		note(to, from->v[i]);
 }
 
-/* --- MLproject --------------------------------------------------------------------------- */
-
-/* A path below the repository's top without `./`; EINVAL for one that leads out of it. */
-static int clean_path(struct mk_call *call, const struct submission *s, const struct mk_doc *at,
-		      const char *what, const char *path, char **ret)
-{
-	_cleanup_buf_ struct mk_buf clean = MK_BUF(MK_LIMIT_TEXT);
-
-	if (*path == '/')
-		return mk_doc_fail(call, s->source, at,
-				   "%s must be a path in the repository, not the absolute \"%s\"", what,
-				   path);
-	for (const char *p = path; *p;) {
-		size_t n = strcspn(p, "/");
-
-		if (n == 2 && memcmp(p, "..", 2) == 0)
-			return mk_doc_fail(call, s->source, at,
-					   "%s \"%s\" leads out of the repository", what, path);
-		if (n && !(n == 1 && *p == '.')) {
-			if (clean.len)
-				(void)mk_buf_putc(&clean, '/');
-			(void)mk_buf_put(&clean, p, n);
-		}
-		p += n + (p[n] == '/');
-	}
-	*ret = mk_buf_steal(&clean);
-	return 0;
-}
-
-static char *directory_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? mk_strndup(path, (size_t)(slash - path)) : mk_strdup("");
-}
-
-static char *join(const char *dir, const char *name)
-{
-	_cleanup_buf_ struct mk_buf path = MK_BUF(MK_LIMIT_TEXT);
-
-	if (strncmp(name, "./", 2) == 0)
-		name += 2;
-	(void)mk_buf_printf(&path, "%s%s%s", dir, *dir ? "/" : "", name);
-	return mk_buf_steal(&path);
-}
-
-/* The MLproject a spec names, or the only one of the commit. */
-static int find_mlproject(struct mk_call *call, struct submission *s, struct common *c,
-			  struct mk_buf *text)
-{
-	const struct mk_doc *given = c->spec.mlproject;
-	_cleanup_list_ struct mk_list all = {};
-	_cleanup_buf_ struct mk_buf words = MK_BUF(MK_LIMIT_TEXT);
-	int r;
-
-	if (given) {
-		r = clean_path(call, s, given, "mlproject", given->text, &c->mlproject);
-		if (r < 0)
-			return r;
-		r = mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, c->mlproject,
-				 text);
-		if (r != -ENOENT && r != -EISDIR)
-			return mk_submission_blame(call, given, r);
-	}
-	r = mk_code_mlprojects(call, s->m, c->code->repository_id, &c->code->oid, &all);
-	if (r < 0)
-		return mk_submission_blame(call, given ? given : c->spec.doc, r);
-	mk_list_words(&words, &all);
-	if (given) {
-		_cleanup_free_ char *inside = join(c->mlproject, "MLproject");
-		const char *nearest = mk_list_has(&all, inside) ? inside
-								: mk_nearest(c->mlproject, &all);
-
-		if (nearest)
-			return mk_doc_fail(call, s->source, given,
-					   "commit %.8s has no file %s, did you mean \"%s\"?",
-					   c->code->commit, c->mlproject, nearest);
-		return mk_doc_fail(call, s->source, given,
-				   "commit %.8s has no file %s; its MLproject files: %s",
-				   c->code->commit, c->mlproject,
-				   all.n ? mk_buf_text(&words) : "none");
-	}
-	if (!all.n)
-		return mk_doc_fail(call, s->source, c->spec.doc,
-				   "commit %.8s has no file MLproject; command: runs without one",
-				   c->code->commit);
-	if (all.n > 1)
-		return mk_doc_fail(call, s->source, c->spec.doc,
-				   "mlproject: is needed: commit %.8s has %s", c->code->commit,
-				   mk_buf_text(&words));
-	c->mlproject = mk_strdup(all.v[0]);
-	return mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, c->mlproject, text);
-}
-
-/* 1 when the commit has the file beside the MLproject. */
-static int has_beside(struct mk_call *call, struct submission *s, const struct common *c,
-		      const char *name)
-{
-	_cleanup_free_ char *dir = directory_of(c->mlproject);
-	_cleanup_free_ char *path = join(dir, name);
-	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
-	int r = mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, path, &text);
-
-	if (r == -ENOENT) {
-		mk_error_clear(call);
-		return 0;
-	}
-	return r < 0 ? r : 1;
-}
-
-/* What the MLproject asks for must be in the commit; what it does not ask for is found as MLflow
- * finds it. */
-static int find_environment(struct mk_call *call, struct submission *s, struct common *c)
-{
-	struct mk_mlproject *p = &c->project;
-	const char *named = p->python_env ? p->python_env : p->conda_env;
-	int r;
-
-	if (p->docker_image)
-		return 0;
-	if (named) {
-		r = has_beside(call, s, c, named);
-		if (r == 0)
-			return mk_fail(call, EINVAL, "%s:%d: commit %.8s has no file %s beside it",
-				       c->mlproject, p->environment_line, c->code->commit, named);
-		return r < 0 ? r : 0;
-	}
-	r = has_beside(call, s, c, "python_env.yaml");
-	if (r > 0)
-		p->python_env = mk_strdup("python_env.yaml");
-	if (r)
-		return r < 0 ? r : 0;
-	r = has_beside(call, s, c, "conda.yaml");
-	if (r > 0)
-		p->conda_env = mk_strdup("conda.yaml");
-	return r < 0 ? r : 0;
-}
-
-static int read_mlproject(struct mk_call *call, struct submission *s, struct common *c)
-{
-	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
-	const struct mk_doc *at = c->spec.entry_point;
-	int r = find_mlproject(call, s, c, &text);
-
-	if (r < 0)
-		return r;
-	r = mk_mlproject_parse(call, c->mlproject, mk_buf_text(&text), text.len, &c->project);
-	if (r < 0)
-		return r;
-	r = mk_mlproject_entry(call, &c->project, mk_spec_text(at), &c->entry);
-	if (r < 0)
-		return mk_submission_blame(call, at ? at : c->spec.doc, r);
-	return find_environment(call, s, c);
-}
-
 /* --- after ------------------------------------------------------------------------------- */
 
 static int resolve_after(struct mk_call *call, struct submission *s, struct common *c)
@@ -275,11 +104,12 @@ static int resolve_after(struct mk_call *call, struct submission *s, struct comm
 		if (r < 0)
 			return mk_submission_blame(call, item, mk_prefix(call, r, "after"));
 		if (other.deleted)
-			return mk_doc_fail(call, s->source, item, "after: %s is deleted", other.dir);
+			return mk_doc_fail(call, s->source, item, "after: %s is deleted",
+					   other.dir);
 		if (mk_status_final(other.status) && other.status != MK_FINISHED)
 			return mk_doc_fail(call, s->source, item,
-					   "after: %s is %s: it will never have FINISHED", other.dir,
-					   mk_status_name(other.status));
+					   "after: %s is %s: it will never have FINISHED",
+					   other.dir, mk_status_name(other.status));
 		if (mk_list_has(&c->after, other.dir))
 			continue;
 		c->after_ids[c->after.n] = id;
@@ -305,10 +135,12 @@ static int read_backend_doc(struct mk_call *call, struct submission *s, struct c
 	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
 
 	if (path && !c->code->repository_id)
-		return mk_doc_fail(call, s->source, given,
-				   "backend_config is a path in the repository, and this run has none");
+		return mk_doc_fail(
+			call, s->source, given,
+			"backend_config is a path in the repository, and this run has none");
 	if (path) {
-		int r = mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, path, &text);
+		int r = mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, path,
+				     &text);
 
 		if (r == -ENOENT)
 			return mk_doc_fail(call, s->source, given, "commit %.8s has no file %s",
@@ -374,7 +206,8 @@ static int get_backend(struct mk_call *call, struct submission *s, struct common
 	if (given && given->type == MK_DOC_SCALAR) {
 		r = mk_spec_fill(call, given, "backend_config", given->text, values, guess, &path);
 		if (r == 0)
-			r = clean_path(call, s, given, "backend_config", mk_buf_text(&path), &clean);
+			r = mk_submission_path(call, s, given, "backend_config", mk_buf_text(&path),
+					       &clean);
 		if (r < 0)
 			return r;
 		source = clean;
@@ -466,8 +299,9 @@ static int make_command(struct mk_call *call, struct submission *s, struct commo
 			return mk_fail(call, ENOMEM, "out of memory");
 	if (spec->script) {
 		if (given->n)
-			return mk_doc_fail(call, s->source, at,
-					   "a script has no parameters, command: and MLproject have");
+			return mk_doc_fail(
+				call, s->source, at,
+				"a script has no parameters, command: and MLproject have");
 		*ret = mk_strdup(spec->script->text);
 		return 0;
 	}
@@ -485,7 +319,7 @@ static int make_name(struct mk_call *call, const struct common *c, struct new_ru
 		r = mk_spec_fill(call, spec->name, "name", spec->name->text, &run->params, c->site,
 				 &name);
 	else
-		(void)mk_buf_puts(&name, c->entry       ? c->entry->name
+		(void)mk_buf_puts(&name, c->entry	? c->entry->name
 					 : spec->script ? "script"
 							: "command");
 	if (r == 0)
@@ -499,22 +333,24 @@ static int check_script(struct mk_call *call, const struct submission *s, const 
 			struct new_run *run)
 {
 	const struct mk_backend *b = &c->backend;
-	const char *what = b->image	   ? "Apptainer"
-			   : b->python	   ? "Python"
-			   : b->modules.n  ? "Modules"
-			   : b->pre_login.n || b->pre_compute.n || b->post_compute.n ||
-						   b->post_login.n
-				   ? "pre- and post-commands"
-				   : NULL;
+	const char *what =
+		b->image       ? "Apptainer"
+		: b->python    ? "Python"
+		: b->modules.n ? "Modules"
+		: b->pre_login.n || b->pre_compute.n || b->post_compute.n || b->post_login.n
+			? "pre- and post-commands"
+			: NULL;
 
 	if (what)
-		return mk_doc_fail(call, s->source, c->spec.script,
-				   "%s of the backend config cannot apply to a script: it is run as it "
-				   "is",
-				   what);
+		return mk_doc_fail(
+			call, s->source, c->spec.script,
+			"%s of the backend config cannot apply to a script: it is run as it "
+			"is",
+			what);
 	if (strstr(c->spec.script->text, "\n#SBATCH"))
-		note(&run->notes, "the #SBATCH lines of the script are comments here: what they ask "
-				  "for is set by backend_config or override");
+		note(&run->notes,
+		     "the #SBATCH lines of the script are comments here: what they ask "
+		     "for is set by backend_config or override");
 	return 0;
 }
 
@@ -563,7 +399,7 @@ static int make_plan(struct mk_call *call, struct submission *s, const struct co
 	_cleanup_plan_ struct mk_plan plan = {
 		.repository_id = c->code->repository_id,
 		.commit = c->code->repository_id ? mk_strdup(c->code->commit) : NULL,
-		.directory = c->mlproject ? directory_of(c->mlproject) : mk_strdup(""),
+		.directory = c->mlproject ? mk_path_dir(c->mlproject) : mk_strdup(""),
 		.script = mk_strdup(run->script),
 		.runtime = c->backend.runtime,
 		.queue = mk_strdup(c->backend.queue),
@@ -579,9 +415,9 @@ static int make_plan(struct mk_call *call, struct submission *s, const struct co
 	if (r < 0)
 		return mk_fail(call, -r, "the plan of a run does not fit into memory");
 	if (environment == MK_ENV_PYTHON_ENV)
-		plan.python_env = join(plan.directory, c->project.python_env);
+		plan.python_env = mk_path_beside(plan.directory, c->project.python_env);
 	if (environment == MK_ENV_CONDA_ENV)
-		plan.conda_env = join(plan.directory, c->project.conda_env);
+		plan.conda_env = mk_path_beside(plan.directory, c->project.conda_env);
 	r = mk_site_check(call, s->m, c->site, &plan);
 	if (r < 0)
 		return mk_submission_blame(
@@ -620,7 +456,8 @@ static int make_spec(struct mk_call *call, const struct common *c, struct new_ru
 				     .artifacts = spec->artifacts,
 			     });
 	if (mk_buf_check(&text) < 0 || text.len > MK_LIMIT_TEXT)
-		return mk_fail(call, EFBIG, "run %s: with everything filled in its spec has over 1 MiB",
+		return mk_fail(call, EFBIG,
+			       "run %s: with everything filled in its spec has over 1 MiB",
 			       run->name);
 	run->spec = mk_buf_steal(&text);
 	return 0;
@@ -716,7 +553,7 @@ static int add_spec(struct mk_call *call, struct submission *s, struct common *c
 			       MK_SPEC_MAX_RUNS);
 	r = mk_submission_code(call, s, &c->spec, &c->code);
 	if (r == 0 && !c->spec.command && !c->spec.script)
-		r = read_mlproject(call, s, c);
+		r = mk_submission_mlproject(call, s, c);
 	if (r == 0)
 		r = resolve_after(call, s, c);
 	if (r < 0)

@@ -17,13 +17,27 @@ static const struct {
 	enum shape shape;
 	size_t offset; /* of the node in struct mk_spec, 0: none */
 } keys[] = {
-#define KEY(k, shape_) {#k, shape_, offsetof(struct mk_spec, k)}
-	KEY(name, TEXT),	   KEY(experiment, TEXT),  {"code", MAP, 0},
-	KEY(mlproject, TEXT),	   KEY(entry_point, TEXT), KEY(command, TEXT),
-	KEY(script, TEXT),	   KEY(parameters, TEXT_MAP), KEY(sweep, TEXTS_MAP),
-	KEY(after, TEXTS),	   KEY(site, TEXTS),	   KEY(account, TEXT),
-	KEY(backend_config, TEXT_OR_MAP), KEY(override, MAP), KEY(artifacts, TEXTS),
-	{"data", LATER, 0},	   {"schedule", LATER, 0},
+#define KEY(k, shape_)                                  \
+	{                                               \
+#k, shape_, offsetof(struct mk_spec, k) \
+	}
+	KEY(name, TEXT),
+	KEY(experiment, TEXT),
+	{"code", MAP, 0},
+	KEY(mlproject, TEXT),
+	KEY(entry_point, TEXT),
+	KEY(command, TEXT),
+	KEY(script, TEXT),
+	KEY(parameters, TEXT_MAP),
+	KEY(sweep, TEXTS_MAP),
+	KEY(after, TEXTS),
+	KEY(site, TEXTS),
+	KEY(account, TEXT),
+	KEY(backend_config, TEXT_OR_MAP),
+	KEY(override, MAP),
+	KEY(artifacts, TEXTS),
+	{"data", LATER, 0},
+	{"schedule", LATER, 0},
 #undef KEY
 };
 static const char *const code_keys[] = {"repository", "branch", "commit", "path"};
@@ -95,8 +109,8 @@ static int check_map(struct mk_call *call, const char *source, const char *key,
 {
 	if (value->type == MK_DOC_MAP || value->type == MK_DOC_NULL)
 		return 0;
-	return mk_doc_fail(call, source, value, "%s must be a map of keys and values, not a %s", key,
-			   value->type == MK_DOC_LIST ? "list" : "text");
+	return mk_doc_fail(call, source, value, "%s must be a map of keys and values, not a %s",
+			   key, value->type == MK_DOC_LIST ? "list" : "text");
 }
 
 static int check_parameters(struct mk_call *call, const char *source, const struct mk_doc *map)
@@ -106,15 +120,17 @@ static int check_parameters(struct mk_call *call, const char *source, const stru
 		const char *key = map->keys[i]->text;
 
 		if (value->type == MK_DOC_LIST)
-			return mk_doc_fail(call, source, value,
-					   "parameters: %s must be a text: a list as one value needs "
-					   "quotes, a run for each value is made by sweep:",
-					   key);
+			return mk_doc_fail(
+				call, source, value,
+				"parameters: %s must be a text: a list as one value needs "
+				"quotes, a run for each value is made by sweep:",
+				key);
 		if (value->type == MK_DOC_MAP)
-			return mk_doc_fail(call, source, value,
-					   "parameters: %s must be a text: a map as one value needs "
-					   "quotes",
-					   key);
+			return mk_doc_fail(
+				call, source, value,
+				"parameters: %s must be a text: a map as one value needs "
+				"quotes",
+				key);
 	}
 	return 0;
 }
@@ -163,9 +179,10 @@ static int check_code(struct mk_call *call, const char *source, struct mk_doc *c
 	const struct mk_doc *path = mk_doc_get(code, "path");
 
 	if (is_given(code, "repository") || is_given(code, "branch"))
-		return mk_doc_fail(call, source, path,
-				   "code: path is a directory of this machine: it has no repository "
-				   "and no branch");
+		return mk_doc_fail(
+			call, source, path,
+			"code: path is a directory of this machine: it has no repository "
+			"and no branch");
 	if (path->text[0] != '/')
 		return mk_doc_fail(call, source, path,
 				   "code: path must be absolute, beginning with /, not \"%s\"",
@@ -185,9 +202,9 @@ static int check_value(struct mk_call *call, const char *source, size_t key, str
 		return check_texts(call, source, name, value, false);
 	case TEXT_OR_MAP:
 		if (value->type == MK_DOC_LIST)
-			return mk_doc_fail(call, source, value,
-					   "%s must be a path in the repository or a map, not a list",
-					   name);
+			return mk_doc_fail(
+				call, source, value,
+				"%s must be a path in the repository or a map, not a list", name);
 		return value->type == MK_DOC_MAP ? 0 : check_text(call, source, name, value);
 	case MAP:
 	case TEXT_MAP:
@@ -326,9 +343,10 @@ int mk_specs_read(struct mk_call *call, const char *source, const char *text, si
 	}
 	specs.n = n;
 	if (!n)
-		return mk_fail(call, EINVAL,
-			       "%s: nothing to run: write a run spec, or a script that begins with #!",
-			       source);
+		return mk_fail(
+			call, EINVAL,
+			"%s: nothing to run: write a run spec, or a script that begins with #!",
+			source);
 	*ret = specs;
 	specs = (struct mk_specs){};
 	return 0;
@@ -453,9 +471,10 @@ int mk_spec_merge(struct mk_call *call, const struct mk_doc *const *layers, size
 		spec.site = NULL;
 	for (size_t i = 0; spec.sweep && i < spec.sweep->n; i++)
 		if (given(spec.parameters, spec.sweep->keys[i]->text))
-			return mk_doc_fail(call, "spec", spec.sweep->keys[i],
-					   "%s is in parameters and in sweep: only one can be meant",
-					   spec.sweep->keys[i]->text);
+			return mk_doc_fail(
+				call, "spec", spec.sweep->keys[i],
+				"%s is in parameters and in sweep: only one can be meant",
+				spec.sweep->keys[i]->text);
 	*ret = spec;
 	spec = (struct mk_spec){};
 	return 0;
@@ -497,7 +516,8 @@ int mk_spec_fill(struct mk_call *call, const struct mk_doc *at, const char *what
 			continue;
 		}
 		if (*p == '}')
-			return mk_doc_fail(call, what, at, "%s: a } without {; a brace is }}", what);
+			return mk_doc_fail(call, what, at, "%s: a } without {; a brace is }}",
+					   what);
 		if (*p != '{') {
 			(void)mk_buf_putc(ret, *p);
 			continue;
@@ -506,7 +526,8 @@ int mk_spec_fill(struct mk_call *call, const struct mk_doc *at, const char *what
 		size_t n = strcspn(p + 1, "{}");
 
 		if (p[1 + n] != '}')
-			return mk_doc_fail(call, what, at, "%s: a { without }; a brace is {{", what);
+			return mk_doc_fail(call, what, at, "%s: a { without }; a brace is {{",
+					   what);
 
 		_cleanup_free_ char *key = mk_strndup(p + 1, n);
 		int r = fill_one(call, at, what, key, values, site, ret);

@@ -12,7 +12,8 @@
 /* Prose begins with ## and each other line is one whole key, so that taking away "# " is always
  * valid. */
 const char mk_spec_defaults_text[] =
-	"## What every run of this project begins with. A key that is set here, a spec may leave out;\n"
+	"## What every run of this project begins with. A key that is set here, a spec may leave "
+	"out;\n"
 	"## what a spec sets, replaces it (parameters and override are merged key by key).\n"
 	"## Take away the # of the lines you want. A parameter set here is left out of runs whose\n"
 	"## entry point does not have it.\n"
@@ -24,7 +25,8 @@ const char mk_spec_defaults_text[] =
 	"# parameters: {batch_size: 16, learning_rate: 1e-5}\n"
 	"# site: local                              # or a list: one run on each\n"
 	"# account: deepacf                         # compute budget\n"
-	"# backend_config: configs/{site}.yaml      # path in the repository, or the mapping itself\n"
+	"# backend_config: configs/{site}.yaml      # path in the repository, or the mapping "
+	"itself\n"
 	"# override: {Resources: {Runtime: 2h}}     # over the backend config; null removes\n"
 	"# artifacts: [predictions.csv, \"ckpt/best*\"]  # copied out when the run ends\n";
 
@@ -110,12 +112,9 @@ void mk_spec_write(struct mk_buf *buf, const struct mk_spec_pinned *p)
 		const char *key;
 		bool is_set;
 	} rest[] = {
-		{"sweep", false},
-		{"after", p->after->n > 0},
-		{"account", p->account},
-		{"backend_config", p->backend_config || p->backend_map},
-		{"override", p->override},
-		{"artifacts", p->artifacts},
+		{"sweep", false},	   {"after", p->after->n > 0},
+		{"account", p->account},   {"backend_config", p->backend_config || p->backend_map},
+		{"override", p->override}, {"artifacts", p->artifacts},
 	};
 
 	(void)mk_buf_puts(buf, "# not set; null keeps later defaults out\n");

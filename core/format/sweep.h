@@ -11,7 +11,7 @@
 /* EINVAL: more than MK_SPEC_MAX_RUNS. */
 int mk_sweep_count(struct mk_call *call, const struct mk_spec *spec, size_t *ret) _must_check_;
 /* Parameters (added to ret, `parameters:` first) and site (NULL: not given) of run i. */
-int mk_sweep_at(struct mk_call *call, const struct mk_spec *spec, size_t i,
-		struct mk_pairs *ret, const struct mk_doc **ret_site) _must_check_;
+int mk_sweep_at(struct mk_call *call, const struct mk_spec *spec, size_t i, struct mk_pairs *ret,
+		const struct mk_doc **ret_site) _must_check_;
 
 #endif

@@ -9,8 +9,9 @@
 
 #include "fuzz.h"
 
-static const char defaults[] = "entry_point: main\nparameters: {a: 1, b: 2}\nsweep: {c: [1, 2]}\n"
-			       "code: {repository: r, branch: main}\noverride: {Resources: {Nodes: 2}}\n";
+static const char defaults[] =
+	"entry_point: main\nparameters: {a: 1, b: 2}\nsweep: {c: [1, 2]}\n"
+	"code: {repository: r, branch: main}\noverride: {Resources: {Nodes: 2}}\n";
 
 static void check_spec(struct mk_call *call, const struct mk_spec *spec)
 {
@@ -58,7 +59,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	_cleanup_specs_ struct mk_specs specs = {};
 
 	mk_call_init(&call);
-	FUZZ_CHECK(mk_spec_read_defaults(&call, "defaults.yaml", defaults, strlen(defaults), &low) == 0);
+	FUZZ_CHECK(mk_spec_read_defaults(&call, "defaults.yaml", defaults, strlen(defaults),
+					 &low) == 0);
 
 	int r = mk_specs_read(&call, "fuzz", (const char *)data, size, &specs);
 

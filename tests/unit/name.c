@@ -97,9 +97,9 @@ static void keys_are_paths(void)
 	static const struct {
 		const char *key, *path;
 	} rows[] = {
-		{"loss", "loss"},	     {"train/loss", "train/loss"}, {"a%", "a%25"},
-		{"a%/b", "a%25/b"},	     {"mlflow.user", "mlflow.user"},
-		{"../x", "%2E./x"},	     {"a//b", "a/%/b"},		   {"p 50%20", "p 50%2520"},
+		{"loss", "loss"},   {"train/loss", "train/loss"},   {"a%", "a%25"},
+		{"a%/b", "a%25/b"}, {"mlflow.user", "mlflow.user"}, {"../x", "%2E./x"},
+		{"a//b", "a/%/b"},  {"p 50%20", "p 50%2520"},
 	};
 
 	for (size_t i = 0; i < N(rows); i++) {

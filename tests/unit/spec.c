@@ -50,13 +50,15 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		{"xyzzy:\n", EINVAL, "runs/new:1: unknown key \"xyzzy\""},
 		{"just a text\n", EINVAL,
 		 "runs/new:1: a spec must be a map of keys and values, not a text"},
-		{"- a\n", EINVAL, "runs/new:1: a spec must be a map of keys and values, not a list"},
+		{"- a\n", EINVAL,
+		 "runs/new:1: a spec must be a map of keys and values, not a list"},
 		{"name: [a]\n", EINVAL, "runs/new:1: name must be a text, not a list"},
 		{"name: ''\n", EINVAL, "runs/new:1: name is empty"},
 		{"parameters: [1]\n", EINVAL,
 		 "runs/new:1: parameters must be a map of keys and values, not a list"},
 		{"parameters:\n  layers: [64, 32]\n", EINVAL,
-		 "runs/new:2: parameters: layers must be a text: a list as one value needs quotes, a "
+		 "runs/new:2: parameters: layers must be a text: a list as one value needs quotes, "
+		 "a "
 		 "run for each value is made by sweep:"},
 		{"sweep: {lr: []}\n", EINVAL, "runs/new:1: sweep: lr has no values"},
 		{"sweep:\n  lr:\n    - 1\n    - {a: 1}\n", EINVAL,
@@ -73,7 +75,8 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		{"code: {path: sub/dir}\n", EINVAL,
 		 "runs/new:1: code: path must be absolute, beginning with /, not \"sub/dir\""},
 		{"code: {path: /a, branch: b}\n", EINVAL,
-		 "runs/new:1: code: path is a directory of this machine: it has no repository and no "
+		 "runs/new:1: code: path is a directory of this machine: it has no repository and "
+		 "no "
 		 "branch"},
 		{"command: a\nentry_point: b\n", EINVAL,
 		 "runs/new:1: command and entry_point: only one can be meant"},
@@ -82,7 +85,8 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		{"after: {a: b}\n", EINVAL,
 		 "runs/new:1: after must be a text or a list of texts, not a map"},
 		{"backend_config: [a]\n", EINVAL,
-		 "runs/new:1: backend_config must be a path in the repository or a map, not a list"},
+		 "runs/new:1: backend_config must be a path in the repository or a map, not a "
+		 "list"},
 		{"override: 5\n", EINVAL,
 		 "runs/new:1: override must be a map of keys and values, not a text"},
 		{"name: a\n---\nname: b\nsite: {}\n", EINVAL,
@@ -90,9 +94,11 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		{"name:\n\ta\n", EINVAL, "runs/new:2: a tab in column 1: indent with blanks"},
 		{"name: \xff\n", EINVAL, "runs/new:1: not UTF-8: the byte 0xff"},
 		{"#!/bin/sh\r\necho\r\n", EINVAL,
-		 "runs/new:1: the script has the line ends of Windows: no program would be found for "
+		 "runs/new:1: the script has the line ends of Windows: no program would be found "
+		 "for "
 		 "it; dos2unix turns them"},
-		{"#!/bin/sh\n# \xe4\n", EINVAL, "runs/new:2: the script is not UTF-8: the byte 0xe4"},
+		{"#!/bin/sh\n# \xe4\n", EINVAL,
+		 "runs/new:2: the script is not UTF-8: the byte 0xe4"},
 	};
 	_cleanup_call_ struct mk_call call;
 
@@ -151,9 +157,11 @@ static void scripts_are_taken_whole(void)
 static void specs_lie_over_defaults(void)
 {
 	static const char defaults[] =
-		"name: low\ncode: {repository: r, branch: dev}\nentry_point: train\nmlproject: a/MLproject\n"
+		"name: low\ncode: {repository: r, branch: dev}\nentry_point: train\nmlproject: "
+		"a/MLproject\n"
 		"parameters: {a: 1, b: 2, c: 3}\nsweep: {s: [1], t: [2]}\naccount: acc\n"
-		"backend_config: {Resources: {Nodes: 1}}\noverride: {Resources: {Queue: q, Nodes: 2}}\n"
+		"backend_config: {Resources: {Nodes: 1}}\noverride: {Resources: {Queue: q, Nodes: "
+		"2}}\n"
 		"artifacts: [x]\n";
 	_cleanup_call_ struct mk_call call;
 	_cleanup_(mk_doc_freep) struct mk_doc *low = NULL;
@@ -162,7 +170,8 @@ static void specs_lie_over_defaults(void)
 
 	mk_call_init(&call);
 	NEED(merge(&call, defaults,
-		   "code: {commit: abc}\nparameters: {b: 7e-6, s: 5}\nsweep: {a: [1, 2]}\naccount: null\n"
+		   "code: {commit: abc}\nparameters: {b: 7e-6, s: 5}\nsweep: {a: [1, 2]}\naccount: "
+		   "null\n"
 		   "backend_config: {Exclude: [y]}\noverride: {Resources: {Queue: null}}\n",
 		   &low, &specs, &spec) == 0);
 	CHECK_TEXT(mk_spec_text(spec.name), "low");
@@ -314,7 +323,8 @@ static void names_are_filled_in(void)
 		{"plain", "plain", NULL},
 		{"a{{b}}", "a{b}", NULL},
 		{"{learning_rte}", NULL,
-		 "name: name: {learning_rte} is no parameter of this run, did you mean {learning_rate}?"},
+		 "name: name: {learning_rte} is no parameter of this run, did you mean "
+		 "{learning_rate}?"},
 		{"{zzz}", NULL, "name: name: {zzz} is no parameter of this run"},
 		{"{a", NULL, "name: name: a { without }; a brace is {{"},
 		{"a}", NULL, "name: name: a } without {; a brace is }}"},
@@ -355,22 +365,24 @@ static void what_is_kept_reads_back(void)
 	_cleanup_buf_ struct mk_buf text = MK_BUF(10000);
 
 	mk_call_init(&call);
-	NEED(merge(&call, "", "command: >\n  python a.py\n    --x {x}\noverride: {Resources: {Nodes: 2}}\n",
+	NEED(merge(&call, "",
+		   "command: >\n  python a.py\n    --x {x}\noverride: {Resources: {Nodes: 2}}\n",
 		   &low, &specs, &spec) == 0);
 	CHECK_INT(mk_pairs_set(&values, "x", "7e-6"), 0);
 	CHECK_INT(mk_pairs_set(&values, "y", "null"), 0);
 	CHECK_INT(mk_pairs_set(&values, "z", "$(touch x); \"'"), 0);
 	CHECK_INT(mk_list_add(&after, "prep.1a2b3c4d"), 0);
-	mk_spec_write(&text, &(struct mk_spec_pinned){.name = "n: 1",
-						      .experiment = "e",
-						      .repository = "r",
-						      .branch = "dev",
-						      .commit = "0123456789012345678901234567890123456789",
-						      .command = spec.command,
-						      .parameters = &values,
-						      .after = &after,
-						      .site = "local",
-						      .override = spec.override});
+	mk_spec_write(&text,
+		      &(struct mk_spec_pinned){.name = "n: 1",
+					       .experiment = "e",
+					       .repository = "r",
+					       .branch = "dev",
+					       .commit = "0123456789012345678901234567890123456789",
+					       .command = spec.command,
+					       .parameters = &values,
+					       .after = &after,
+					       .site = "local",
+					       .override = spec.override});
 
 	static const char want[] =
 		"name: 'n: 1'\nexperiment: e\ncode:\n  repository: r\n  branch: dev\n"

@@ -104,12 +104,14 @@ static int64_t traces(struct world *w)
 	return count(w, "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM run_texts) +"
 			" (SELECT count(*) FROM params) + (SELECT count(*) FROM intents) +"
 			" (SELECT count(*) FROM run_after) + (SELECT count(*) FROM experiments) +"
-			" (SELECT count(*) FROM submissions) + (SELECT count(*) FROM changes WHERE kind IN ('run', 'experiment'))");
+			" (SELECT count(*) FROM submissions) + (SELECT count(*) FROM changes WHERE "
+			"kind IN ('run', 'experiment'))");
 }
 
 static int get_run(struct world *w, const struct mk_buf *answer, struct mk_run *ret)
 {
-	_cleanup_free_ char *dir = mk_strndup(mk_buf_text(answer), strcspn(mk_buf_text(answer), "\n"));
+	_cleanup_free_ char *dir =
+		mk_strndup(mk_buf_text(answer), strcspn(mk_buf_text(answer), "\n"));
 	int64_t id = 0;
 	int r = mk_run_find(&w->p.call, w->p.m, w->project, dir, false, &id);
 
@@ -119,16 +121,18 @@ static int get_run(struct world *w, const struct mk_buf *answer, struct mk_run *
 static void a_spec_becomes_a_run(void)
 {
 	WORLD(w);
-	_cleanup_buf_ struct mk_buf answer = MK_BUF(10000), spec = MK_BUF(10000), again = MK_BUF(10000);
+	_cleanup_buf_ struct mk_buf answer = MK_BUF(10000), spec = MK_BUF(10000),
+				    again = MK_BUF(10000);
 	_cleanup_(mk_run_free) struct mk_run run = {};
 	_cleanup_buf_ struct mk_buf script = MK_BUF(10000), value = MK_BUF(100);
 
-	CHECK_INT(submit(&w,
-			 "name: lr-{lr}\nexperiment: first\ncode: {branch: dev}\nentry_point: train\n"
-			 "parameters: {epochs: 3}\nbackend_config: configs/{site}.yaml\n"
-			 "artifacts: [out.csv]\n",
-			 &answer),
-		  0);
+	CHECK_INT(
+		submit(&w,
+		       "name: lr-{lr}\nexperiment: first\ncode: {branch: dev}\nentry_point: train\n"
+		       "parameters: {epochs: 3}\nbackend_config: configs/{site}.yaml\n"
+		       "artifacts: [out.csv]\n",
+		       &answer),
+		0);
 	CHECK_TEXT(w.p.call.error.text, NULL);
 	NEED(get_run(&w, &answer, &run) == 0);
 	CHECK_TEXT(run.name, "lr-7e-6");
@@ -182,7 +186,8 @@ static void the_same_text_at_once_is_one_submission(void)
 	struct mk_submit_options options = {.source = "spec.yaml", .rerun_of = "x.12345678"};
 
 	for (int i = 0; i < 2; i++)
-		CHECK_INT(mk_submit(&w.p.call, w.p.m, w.project, text, strlen(text), &options, &b), 0);
+		CHECK_INT(mk_submit(&w.p.call, w.p.m, w.project, text, strlen(text), &options, &b),
+			  0);
 	CHECK_INT(count(&w, "SELECT count(*) FROM runs WHERE rerun_of = 'x.12345678'"), 2);
 	options = (struct mk_submit_options){.source = "s", .dry_run = true};
 	mk_buf_truncate(&b, 0);
@@ -197,7 +202,8 @@ static void mistakes_are_refused_and_leave_nothing(void)
 		const char *text, *error; /* %s: 8 digits of the commit */
 		int code;
 	} rows[] = {
-		{"", "runs/new: nothing to run: write a run spec, or a script that begins with #!", 0},
+		{"", "runs/new: nothing to run: write a run spec, or a script that begins with #!",
+		 0},
 		{"name: a\nentry_point: trian\n",
 		 "runs/new:2: MLproject has no entry point \"trian\", did you mean \"train\"?", 0},
 		{"code: {repository: cod}\nentry_point: eval\n",
@@ -215,23 +221,28 @@ static void mistakes_are_refused_and_leave_nothing(void)
 		{"entry_point: eval\nbackend_config: configs/x.yaml\n",
 		 "runs/new:2: commit %s has no file configs/x.yaml", 0},
 		{"entry_point: eval\nbackend_config: configs/{sit}.yaml\n",
-		 "runs/new:2: backend_config: {sit} is no parameter of this run, did you mean {site}?",
+		 "runs/new:2: backend_config: {sit} is no parameter of this run, did you mean "
+		 "{site}?",
 		 0},
 		{"entry_point: eval\nbackend_config: configs/far.yaml\n",
-		 "configs/far.yaml names the site https://s.example/JUWELS/rest/core, which is not connected here; "
+		 "configs/far.yaml names the site https://s.example/JUWELS/rest/core, which is not "
+		 "connected here; "
 		 "\"site: local\" in the spec runs it on this machine",
 		 0},
-		{"entry_point: eval\nsite: locl\n",
-		 "runs/new:2: no site \"locl\"; there is: local", 0},
+		{"entry_point: eval\nsite: locl\n", "runs/new:2: no site \"locl\"; there is: local",
+		 0},
 		{"entry_point: eval\nbackend_config: configs/queue.yaml\n",
 		 "runs/new:2: site local has no queue \"batch\"; there is: default", 0},
 		{"entry_point: eval\nbackend_config: configs/bad.yaml\n",
 		 "configs/bad.yaml:1: unknown key \"Resorces\", did you mean \"Resources\"?", 0},
 		{"entry_point: train\n",
-		 "runs/new:1: entry point train of MLproject: no value for the parameter epochs", 0},
+		 "runs/new:1: entry point train of MLproject: no value for the parameter epochs",
+		 0},
 		{"entry_point: train\nparameters: {epochs: 1, epocs: 2}\n",
-		 "runs/new:2: entry point train of MLproject has no parameter \"epocs\", did you mean "
-		 "\"epochs\"?", 0},
+		 "runs/new:2: entry point train of MLproject has no parameter \"epocs\", did you "
+		 "mean "
+		 "\"epochs\"?",
+		 0},
 		{"entry_point: eval\nafter: nothing.12345678\n",
 		 "runs/new:2: after: run \"nothing.12345678\": there is none", 0},
 		{"entry_point: eval\nname: \"{x\"\n",
@@ -239,12 +250,14 @@ static void mistakes_are_refused_and_leave_nothing(void)
 		{"entry_point: eval\nname: \"a\\nb\"\n",
 		 "runs/new:2: name holds a line end or another control character", 0},
 		{"command: echo {x}\n",
-		 "runs/new:1: command: {x} is no parameter; a brace of the command itself is written {{ or "
-		 "}}", 0},
+		 "runs/new:1: command: {x} is no parameter; a brace of the command itself is "
+		 "written {{ or "
+		 "}}",
+		 0},
 		{"name: x\ndata: [a]\n", "not supported yet: data (line 2)", EOPNOTSUPP},
 		{"code: {branch: nope}\nentry_point: eval\n", NULL, 0},
-		{"code: {commit: 0000000000000000000000000000000000000001}\nentry_point: eval\n", NULL,
-		 0},
+		{"code: {commit: 0000000000000000000000000000000000000001}\nentry_point: eval\n",
+		 NULL, 0},
 		{"code: {path: /nonexistent/dir}\nentry_point: eval\n", NULL, 0},
 		{"entry_point: eval\n---\nentry_point: evil\n",
 		 "runs/new:3: MLproject has no entry point \"evil\", did you mean \"eval\"?", 0},
@@ -284,7 +297,8 @@ static void sweeps_and_documents_make_many(void)
 	_cleanup_buf_ struct mk_buf answer = MK_BUF(100000);
 
 	CHECK_INT(submit(&w,
-			 "entry_point: train\nname: \"{lr}-{epochs}\"\nsweep: {lr: [1e-5, 3e-5], epochs: [1, "
+			 "entry_point: train\nname: \"{lr}-{epochs}\"\nsweep: {lr: [1e-5, 3e-5], "
+			 "epochs: [1, "
 			 "2]}\n---\nentry_point: eval\nexperiment: other\n",
 			 &answer),
 		  0);
@@ -323,11 +337,14 @@ static void defaults_fill_what_is_left_out(void)
 static void commands_and_scripts_need_no_mlproject(void)
 {
 	WORLD(w);
-	_cleanup_buf_ struct mk_buf answer = MK_BUF(1000), script = MK_BUF(10000), spec = MK_BUF(10000);
+	_cleanup_buf_ struct mk_buf answer = MK_BUF(1000), script = MK_BUF(10000),
+				    spec = MK_BUF(10000);
 	_cleanup_(mk_run_free) struct mk_run run = {}, plain = {}, bare = {};
 	static const char text[] = "#!/bin/sh\n#SBATCH -N 4\necho \"a: {b}\"\n";
 
-	CHECK_INT(submit(&w, "command: echo {x}\nparameters: {x: \"$(touch y); \\\"'\"}\n", &answer), 0);
+	CHECK_INT(
+		submit(&w, "command: echo {x}\nparameters: {x: \"$(touch y); \\\"'\"}\n", &answer),
+		0);
 	CHECK_TEXT(w.p.call.error.text, NULL);
 	NEED(get_run(&w, &answer, &run) == 0);
 	CHECK_TEXT(run.name, "command");
@@ -353,11 +370,12 @@ static void commands_and_scripts_need_no_mlproject(void)
 static void directories_are_snapshots(void)
 {
 	WORLD(w);
-	_cleanup_buf_ struct mk_buf answer = MK_BUF(1000), text = MK_BUF(8192), spec = MK_BUF(10000);
+	_cleanup_buf_ struct mk_buf answer = MK_BUF(1000), text = MK_BUF(8192),
+				    spec = MK_BUF(10000);
 	_cleanup_(mk_run_free) struct mk_run run = {}, again = {};
 
-	(void)mk_buf_printf(&text, "cd '%s' && echo changed >> configs/local.yaml && echo new > new.py",
-			    w.up);
+	(void)mk_buf_printf(
+		&text, "cd '%s' && echo changed >> configs/local.yaml && echo new > new.py", w.up);
 	CHECK_INT(system(mk_buf_text(&text)), 0);
 	mk_buf_truncate(&text, 0);
 	(void)mk_buf_printf(&text, "code: {path: %s}\nentry_point: eval\n", w.up);
@@ -437,10 +455,11 @@ static void submit_for_ever(struct world *w, int fd, int round)
 	for (int i = 0;; i++) {
 		_cleanup_buf_ struct mk_buf text = MK_BUF(1000), answer = MK_BUF(10000);
 
-		(void)mk_buf_printf(&text,
-				    "name: k%d-%d\nentry_point: train\ncode: {commit: %s}\nsweep: {epochs: "
-				    "[1, 2, 3]}\n",
-				    round, i, w->head);
+		(void)mk_buf_printf(
+			&text,
+			"name: k%d-%d\nentry_point: train\ncode: {commit: %s}\nsweep: {epochs: "
+			"[1, 2, 3]}\n",
+			round, i, w->head);
 		NEED(submit(w, mk_buf_text(&text), &answer) == 0);
 		if (write(fd, answer.data, answer.len) != (ssize_t)answer.len)
 			_exit(1);
@@ -517,8 +536,8 @@ static void who_may_not_wait_is_punted_before_anything(void)
 int main(void)
 {
 	return RUN(TEST(a_spec_becomes_a_run), TEST(the_same_text_at_once_is_one_submission),
-		   TEST(mistakes_are_refused_and_leave_nothing), TEST(sweeps_and_documents_make_many),
-		   TEST(defaults_fill_what_is_left_out),
+		   TEST(mistakes_are_refused_and_leave_nothing),
+		   TEST(sweeps_and_documents_make_many), TEST(defaults_fill_what_is_left_out),
 		   TEST(commands_and_scripts_need_no_mlproject), TEST(directories_are_snapshots),
 		   TEST(several_repositories_are_named), TEST(a_run_waits_for_another),
 		   TEST(a_run_nobody_works_on_says_why),
