@@ -149,13 +149,15 @@ def wait_for_packages():
         time.sleep(0.5)
 
 
-def pytest_suite(name):
+def pytest_suite(name, kind="asan", folder=None, files=("",)):
+    folder = folder or name
+
     def run(args):
-        path = build("asan")
+        path = build(kind)
         if not path:
-            return [Result(f"{name}:build-asan", "failed", "does not build")]
+            return [Result(f"{name}:build-{kind}", "failed", "does not build")]
         wait_for_packages()
-        say(f"tests/{name}")
+        say(f"tests/{folder}, build-{kind}")
         report = os.path.join(TOP, "build-logs", f"{name}.xml")
         if os.path.exists(report):
             os.unlink(report)
@@ -164,7 +166,10 @@ def pytest_suite(name):
         if args.full:
             env["MANTIK_TEST_FULL"] = "1"
         command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra",
-                   "--tb=short", f"--junitxml={report}", os.path.join("tests", name)]
+                   "--tb=short", f"--junitxml={report}",
+                   *(os.path.join("tests", folder, f) for f in files)]
+        if kind == "tsan":
+            command = ["setarch", "-R", *command]
         if args.k:
             command += ["-k", args.k]
         r = subprocess.run(command, cwd=TOP, env=env)
@@ -198,6 +203,8 @@ def suites():
                                          for f in os.listdir(folder)):
             found[name] = pytest_suite(name)
     found["threads"] = threads
+    found["mount-threads"] = pytest_suite("mount-threads", "tsan", "mount",
+                                          ("test_fake.py", "test_live.py"))
     return found
 
 
