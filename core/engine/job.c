@@ -285,6 +285,8 @@ static void forget_watch(struct engine *e, struct job *job)
 		return;
 	engine_poll_remove(e, job->watch_fd);
 	mk_closep(&job->watch_fd);
+	/* Who was told to cancel may have been killed before it could. */
+	job->cancelling = false;
 }
 
 static enum next look_at(struct engine *e, struct job *job)

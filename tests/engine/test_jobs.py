@@ -136,9 +136,7 @@ def test_cancel_ends_what_a_killed_shepherd_left(engine):
     engine.daemon()
     wait_for(lambda: "ready" in run.file("stdout"), "the job")
     os.kill(int(run.state()["shepherd"].split()[0]), signal.SIGKILL)
-    wait_for(lambda: run.row()["raw_status"] == "running unwatched" or run.processes(), "orphans")
-    assert run.status == "RUNNING"
-    run.cancel()
+    run.cancel()  # at once: mantikd may still take the shepherd for alive
     assert run.wait() == "KILLED"
     assert run.processes() == []
 

@@ -284,6 +284,7 @@ static void a_cancel_before_the_start_starts_nothing(void)
 	write_text(&job, "cancel", "", 0600);
 	run_to_end(&job, &state);
 	CHECK_INT(state.cause, MK_CAUSE_CANCEL);
+	CHECK_INT(state.exit_code, -1);
 	CHECK(faccessat(job.fd, "ran", F_OK, 0) < 0);
 	CHECK(faccessat(job.fd, "started", F_OK, 0) < 0);
 }

@@ -355,6 +355,11 @@ static void finish(struct shepherd *s)
 	if (s->cgroup)
 		mk_cgroup_remove(s->cgroup);
 	s->state.phase = MK_PHASE_ENDED;
+	/* What never ran has no exit code. */
+	if (faccessat(s->record, "started", F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+		s->state.exit_code = -1;
+		s->state.signal = 0;
+	}
 	if (!s->state.ended || s->state.cause != MK_CAUSE_EXIT)
 		s->state.ended = mk_now_real();
 	(void)!mk_state_write(&s->call, s->record, "state", &s->state, true);
