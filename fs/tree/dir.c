@@ -240,10 +240,25 @@ static int rename_away(struct fs_at *from, struct fs_at *to_dir, const char *new
 	return 0;
 }
 
+static bool is_below(struct fs_tree *tree, const struct fs_node *node,
+		     const struct fs_scratch *dir)
+{
+	bool below = false;
+
+	fs_lock(tree);
+	for (; node && !below; node = node->parent)
+		below = node->row == &fs_scratch_rows[1] && node->aux == dir;
+	fs_unlock(tree);
+	return below;
+}
+
 static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
 	if (!to_dir->scratch && !(to_dir->row->flags & FS_SCRATCH && fs_scratch_name(new_name)))
 		return mk_fail(from->call, EPERM, "%s: the tree knows no such name here", new_name);
+
+	if (is_below(from->tree, to_dir->node, from->scratch))
+		return mk_fail(from->call, EINVAL, "%s cannot be moved into itself", from->name);
 
 	int r = fs_scratch_rename(from->call, from->tree, from->scratch, to_dir->node, new_name);
 

@@ -153,6 +153,8 @@ static int may_open(struct fs_at *at, int flags)
 
 	if (S_ISDIR(at->row->mode))
 		return mk_fail(at->call, EISDIR, "%s is a directory", at->name);
+	if (S_ISLNK(at->row->mode))
+		return mk_fail(at->call, ELOOP, "%s is a symbolic link", at->name);
 	if (!writes)
 		return 0;
 

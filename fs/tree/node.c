@@ -190,6 +190,12 @@ void fs_node_move(struct fs_tree *tree, struct fs_node *node, struct fs_node *pa
 	struct fs_node *there = fs_node_edge(tree, parent, name);
 	struct fs_node *old = node->parent;
 
+	for (const struct fs_node *above = parent; above; above = above->parent) {
+		if (above == node) { /* two renames at once: never its own ancestor */
+			fs_unlock(tree);
+			return;
+		}
+	}
 	if (there && there != node)
 		detach_locked(tree, there);
 	if (!node->detached)

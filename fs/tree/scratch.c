@@ -126,7 +126,9 @@ int fs_scratch_make(struct fs_at *dir, const char *name, mode_t mode, struct fs_
 	int r = 0;
 
 	fs_lock(tree);
-	if (tree->n_scratch >= FS_SCRATCH_FILES) {
+	if (fs_scratch_find(tree, dir->node, name)) { /* another thread was first */
+		r = mk_fail(dir->call, EEXIST, "%s is there already", name);
+	} else if (tree->n_scratch >= FS_SCRATCH_FILES) {
 		r = mk_fail(dir->call, ENOSPC, "%s: too many files of editors (at most %d)", name,
 			    FS_SCRATCH_FILES);
 	} else {
@@ -171,29 +173,35 @@ void fs_scratch_remove(struct fs_tree *tree, struct fs_scratch *s)
 int fs_scratch_rename(struct mk_call *call, struct fs_tree *tree, struct fs_scratch *s,
 		      struct fs_node *parent, const char *name)
 {
-	struct fs_node *old;
+	struct fs_node *old = NULL, *replaced = NULL;
+	int r = 0;
 
+	/* In one piece: another thread may remove either of them. */
 	fs_lock(tree);
 
 	struct fs_scratch *there = fs_scratch_find(tree, parent, name);
 
+	if (!s->parent) {
+		r = mk_fail(call, ENOENT, "%s is gone", name);
+	} else if (there && there != s && S_ISDIR(there->mode)) {
+		r = mk_fail(call, EISDIR, "%s is a directory", name);
+	} else if (there != s) {
+		if (there) {
+			replaced = there->parent;
+			there->parent = NULL;
+			tree->n_scratch--;
+			fs_scratch_unref_locked(tree, there);
+		}
+		old = s->parent;
+		parent->refs++;
+		s->parent = parent;
+		free(s->name);
+		s->name = mk_strdup(name);
+	}
 	fs_unlock(tree);
-	if (there == s)
-		return 0;
-	if (there && S_ISDIR(there->mode))
-		return mk_fail(call, EISDIR, "%s is a directory", name);
-	if (there)
-		fs_scratch_remove(tree, there);
-	fs_lock(tree);
-	old = s->parent;
-	parent->refs++;
-	s->parent = parent;
-	free(s->name);
-	s->name = mk_strdup(name);
-	fs_unlock(tree);
-	if (old)
-		fs_node_unref(tree, old);
-	return 0;
+	fs_node_unref(tree, replaced);
+	fs_node_unref(tree, old);
+	return r;
 }
 
 /* Backups (`x~`) are there for the editor that asks by name, and litter in a listing. */

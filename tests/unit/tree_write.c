@@ -316,6 +316,9 @@ static void files_of_editors_are_files(void)
 	CHECK_INT(client_write(&c, "projects/rain/.ipynb_checkpoints/a.ipynb", O_EXCL, "x"), 0);
 	CHECK_INT(client_remove(&c, "projects/rain/.ipynb_checkpoints", true), -ENOTEMPTY);
 	CHECK_LS(&c, "projects/rain/.ipynb_checkpoints", "a.ipynb");
+	CHECK_INT(client_rename(&c, "projects/rain/.ipynb_checkpoints",
+				"projects/rain/.ipynb_checkpoints/x"),
+		  -EINVAL);
 	CHECK_INT(client_remove(&c, "projects/rain/.ipynb_checkpoints/a.ipynb", false), 0);
 	CHECK_INT(client_remove(&c, "projects/rain/.ipynb_checkpoints", true), 0);
 	NEED(client_walk(&c, "projects/rain", &dir, NULL) == 0);
