@@ -204,6 +204,28 @@ void mantik_close(struct mantik *m)
 	free(m);
 }
 
+/* Runs that have not ended are looked after again by whoever comes next: after a reboot or a killed
+ * mantikd nobody else would. That mantikd cannot be started is no reason not to open. */
+static void wake_daemon(struct mantik *m)
+{
+	_cleanup_call_ struct mk_call call;
+	_cleanup_stmt_ struct mk_stmt *live = NULL;
+	struct mk_conn *conn;
+
+	mk_call_init(&call);
+	call.deadline = mk_now_mono() + MK_SEC;
+	if (m->read_only || m->read_only_why || m->no_daemon)
+		return;
+	if (mk_db_reader(&call, m->db, &conn) < 0 ||
+	    mk_prepare(&call, conn,
+		       "SELECT 1 FROM runs WHERE status < 2 UNION ALL SELECT 1 FROM intents LIMIT 1",
+		       &live) < 0 ||
+	    mk_step(&call, live) != 1)
+		return;
+	mk_reset(&live);
+	(void)!mantik_poke(&call, m);
+}
+
 int mantik_open(struct mk_call *call, const struct mantik_options *options, struct mantik **ret)
 {
 	static const struct mantik_options none;
@@ -233,6 +255,7 @@ int mantik_open(struct mk_call *call, const struct mantik_options *options, stru
 		return r;
 	if (m->read_only_why)
 		r = mk_fail(call, EBUSY, "%s", m->read_only_why);
+	wake_daemon(m);
 	*ret = mk_steal(&m);
 	return r;
 }
