@@ -149,7 +149,7 @@ def test_big_directory_and_file(platform, up):
         r = platform.run("ls", "-l", code + "/branches/main/src/")
         lines = [x for x in r.stdout.splitlines() if " f0" in x or " f1" in x]
         assert len(lines) == 20000
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 60  # sanitizers, a busy machine: no bench
         with open(code + "/branches/main/big", "rb") as f:
             assert f.read() == big
 
