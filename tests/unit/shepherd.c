@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "connect/compute/local/cgroup.h"
 #include "connect/compute/local/local.h"
 #include "test.h"
 #include "tmpdir.h"
@@ -18,6 +19,11 @@ struct job {
 
 static void job_done(struct job *job)
 {
+	/* A shepherd killed early left its group behind. */
+	_cleanup_free_ char *group = mk_cgroup_make(strrchr(job->dir, '/') + 1);
+
+	if (group)
+		mk_cgroup_remove(group);
 	mk_closep(&job->fd);
 	mk_call_done(&job->call);
 	tmpdir_remove(job->dir);
