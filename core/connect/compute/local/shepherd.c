@@ -38,6 +38,7 @@
 #include "net/spawn.h"
 
 enum {
+	FULL_DISK_MS = 1000, /* between looks whether there is room again */
 	MAX_LAUNCH = 4 << 20,
 	KILL_AGAIN_MS = 50,   /* between two rounds of SIGKILL */
 	LEFTOVER_MS = 2000,   /* what the job left running has this long after its end */
@@ -362,7 +363,12 @@ static void finish(struct shepherd *s)
 	}
 	if (!s->state.ended || s->state.cause != MK_CAUSE_EXIT)
 		s->state.ended = mk_now_real();
-	(void)!mk_state_write(&s->call, s->record, "state", &s->state, true);
+	/* On a full disk there is no other way to say how it ended than to wait for room; whoever
+	 * removes the record does not want to know any more. */
+	while (mk_state_write(&s->call, s->record, "state", &s->state, true) < 0 &&
+	       (s->call.error.code == ENOSPC || s->call.error.code == EDQUOT ||
+		s->call.error.code == EIO))
+		(void)poll(NULL, 0, FULL_DISK_MS);
 }
 
 /*
