@@ -288,14 +288,13 @@ void op_reply_error(struct op *op, int r, struct mk_error *error)
 }
 
 /* The end of a run: answers, unless the sweeper has done so. Gives back the runner's reference. */
-static void answer(struct op *op, int r)
+static void answer_now(struct op *op, int r)
 {
 	if (op->listed) {
 		if (!sweeper_claim(op->mount->sweeper, op)) {
 			if (r >= 0 && op->verb->undo)
 				op->verb->undo(op);
 			sweeper_late_done(op->mount->sweeper);
-			op_unref(op);
 			return;
 		}
 		/* Waits for a callback that runs, so that none comes when op is gone. */
@@ -310,6 +309,17 @@ static void answer(struct op *op, int r)
 		if (op->verb->reply(op) < 0 && op->verb->undo)
 			op->verb->undo(op);
 	}
+}
+
+/* Counted, because libfuse closes /dev/fuse when it unmounts: a reply that is on its way then would
+ * be written to whatever has that number by that time. */
+static void answer(struct op *op, int r)
+{
+	struct mount *mount = op->mount;
+
+	atomic_fetch_add(&mount->answering, 1);
+	answer_now(op, r);
+	atomic_fetch_sub(&mount->answering, 1);
 	op_unref(op);
 }
 
@@ -375,7 +385,8 @@ static void run(struct op *op, const char *may_wait)
 	op->call.park.key = 0;
 	op->call.park.until = 0;
 	mk_error_clear(&op->call);
-	op->generation = mantik_generation(op->mount->m);
+	/* What was never parked does not pay for asking: parked with 0 it is run once more at once. */
+	op->generation = op->listed ? mantik_generation(op->mount->m) : 0;
 
 	int r = op->verb->run(op);
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +22,7 @@
 #include "options.h"
 #include "session.h"
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, LOCK_WAIT_MS = 5000 };
 
 struct start {
 	struct fs_options options;
@@ -155,7 +156,8 @@ static int check_mountpoint(struct mk_call *call, const char *path)
 	return 0;
 }
 
-/* Two daemons started at the same moment: one of them gets the lock of the mount point. */
+/* Two daemons started at the same moment: one of them gets the lock of the mount point. One that was
+ * unmounted just now lets go of it when it has answered everybody. */
 static int lock_mountpoint(struct mk_call *call, struct mantik *m, const char *path, int *ret)
 {
 	_cleanup_buf_ struct mk_buf name = MK_BUF(8192);
@@ -168,8 +170,14 @@ static int lock_mountpoint(struct mk_call *call, struct mantik *m, const char *p
 
 	if (fd < 0)
 		return mk_fail(call, errno, "%s: %s", mk_buf_text(&name), strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return mk_fail(call, EBUSY, "%s: another mantikfs is about to use it", path);
+
+	int64_t until = mk_now_mono() + LOCK_WAIT_MS * MK_MS;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (mk_now_mono() >= until)
+			return mk_fail(call, EBUSY, "%s: another mantikfs is about to use it", path);
+		(void)poll(NULL, 0, 10);
+	}
 	*ret = mk_steal_fd(&fd);
 	return 0;
 }

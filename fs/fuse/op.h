@@ -48,6 +48,7 @@ struct mount {
 	void *ready_arg;
 	_Atomic uint64_t number; /* of the last op */
 	_Atomic int busy;	 /* ops and releases that hold something of the tree */
+	_Atomic int answering;	 /* replies between their claim and /dev/fuse */
 
 	pthread_mutex_t files_lock; /* the list; the kernel does not release all at the end */
 	struct file *files;

@@ -240,6 +240,8 @@ int session_serve(struct mk_call *call, const struct session_plan *plan, bool *r
 	mount.sweeper = sweeper_new(&mount);
 	r = loop(call, &mount);
 	sweeper_stop(mount.sweeper);
+	while (atomic_load(&mount.answering) > 0) /* replies on their way to /dev/fuse */
+		sleep_ms(1);
 	fuse_session_unmount(mount.session);
 	*ret_clean = all_back(&mount);
 	if (!*ret_clean)

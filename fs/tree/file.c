@@ -143,7 +143,14 @@ static int open_blob(struct fs_at *at, struct fs_handle *handle, struct fs_open_
 		return r;
 	reply->noflush = true;
 	reply->direct_io = st.growing;
-	reply->keep_cache = !st.growing && at->row->class == FS_FIXED;
+	if (st.growing)
+		return 0;
+
+	/* The same length and time: the same version, whose pages the kernel may keep. */
+	struct fs_stat version = {.size = st.size, .generation = (uint64_t)st.mtime};
+
+	reply->keep_cache = at->row->class == FS_FIXED || at->node->served == fs_digest(&version);
+	at->node->served = fs_digest(&version);
 	return 0;
 }
 
