@@ -51,7 +51,7 @@ static void read_one(const char *file)
 
 static int rate(int argc, char **argv)
 {
-	double seconds = atof(argv[0]);
+	double seconds = strtod(argv[0], NULL);
 	int processes = (int)strtol(argv[1], NULL, 10);
 	char **files = argv + 2;
 	int n = argc - 2;
