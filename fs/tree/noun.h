@@ -20,26 +20,22 @@ int fs_mount_ctl_stat(struct fs_at *at, struct fs_stat *st);
 int fs_mount_ctl_show(struct fs_at *at, struct mk_buf *text);
 int fs_mount_ctl_commit(struct fs_at *at, struct fs_commit *commit);
 
-/* nouns/project.c: projects/ and editable texts; which: enum mk_text_kind */
-int fs_projects_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
-int fs_projects_find(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_projects_make(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_project_stat(struct fs_at *at, struct fs_stat *st);
-int fs_project_remove(struct fs_at *at);
-int fs_project_rename(struct fs_at *at, struct fs_at *to, const char *name);
-int fs_editable_stat(struct fs_at *at, struct fs_stat *st);
-int fs_editable_show(struct fs_at *at, struct mk_buf *text);
-int fs_editable_commit(struct fs_at *at, struct fs_commit *commit);
+/* nouns/named.c: projects, experiments and repositories, by the kind of the row */
+int fs_named_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_named_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_named_make(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_named_stat(struct fs_at *at, struct fs_stat *st);
+int fs_named_remove(struct fs_at *at);
+int fs_named_rename(struct fs_at *at, struct fs_at *to, const char *name);
 /* The name a directory entry to be made stands for. EINVAL with how to write it. */
 int fs_new_name(struct fs_at *at, const char *entry, struct mk_buf *ret);
 
-/* nouns/experiment.c: experiments/ and tables; which: enum mk_table */
-int fs_experiments_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
-int fs_experiments_find(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_experiments_make(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_experiment_stat(struct fs_at *at, struct fs_stat *st);
-int fs_experiment_remove(struct fs_at *at);
-int fs_experiment_rename(struct fs_at *at, struct fs_at *to, const char *name);
+/* nouns/editable.c: texts people edit; which: enum mk_text_kind */
+int fs_editable_stat(struct fs_at *at, struct fs_stat *st);
+int fs_editable_show(struct fs_at *at, struct mk_buf *text);
+int fs_editable_commit(struct fs_at *at, struct fs_commit *commit);
+
+/* nouns/experiment.c: the runs of an experiment, and tables; which: enum mk_table */
 int fs_experiment_runs_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_experiment_runs_find(struct fs_at *at, const char *name, struct fs_child *child);
 int fs_experiment_run_stat(struct fs_at *at, struct fs_stat *st);
@@ -108,12 +104,6 @@ int fs_artifact_bytes(struct fs_at *at, struct mk_blob **ret);
 int fs_artifact_link(struct fs_at *at, struct mk_buf *target);
 
 /* nouns/code.c: code/, refs (which: enum mk_refs), commits/ */
-int fs_code_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
-int fs_code_find(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_code_make(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_repository_stat(struct fs_at *at, struct fs_stat *st);
-int fs_repository_remove(struct fs_at *at);
-int fs_repository_rename(struct fs_at *at, struct fs_at *to, const char *name);
 int fs_repository_commit(struct fs_at *at, struct fs_commit *commit);
 int fs_refs_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_refs_find(struct fs_at *at, const char *name, struct fs_child *child);

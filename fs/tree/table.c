@@ -166,8 +166,8 @@ static const struct fs_row experiment_rows[] = {
 
 static const struct fs_row experiments_rows[] = {
 	{.name = "{experiment}", .mode = DIR, .class = FS_OURS, .kind = FS_EXPERIMENT,
-	 .flags = FS_SCRATCH, .children = experiment_rows, .stat = fs_experiment_stat,
-	 .remove = fs_experiment_remove, .rename = fs_experiment_rename},
+	 .flags = FS_SCRATCH, .children = experiment_rows, .stat = fs_named_stat,
+	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
 };
 
@@ -232,8 +232,8 @@ static const struct fs_row repository_rows[] = {
 
 static const struct fs_row code_rows[] = {
 	{.name = "{repository}", .mode = DIR, .class = FS_OURS, .kind = FS_REPOSITORY,
-	 .flags = FS_SCRATCH, .children = repository_rows, .stat = fs_repository_stat,
-	 .remove = fs_repository_remove, .rename = fs_repository_rename},
+	 .flags = FS_SCRATCH, .children = repository_rows, .stat = fs_named_stat,
+	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
 };
 
@@ -245,10 +245,9 @@ static const struct fs_row project_rows[] = {
 	{.name = "README.md", .mode = WRITABLE, .class = FS_OURS, .which = MK_TEXT_README,
 	 .stat = fs_editable_stat, .show = fs_editable_show, .commit = fs_editable_commit},
 	{.name = "code", .mode = DIR, .class = FS_OURS, .children = code_rows,
-	 .list = fs_code_list, .find = fs_code_find, .make = fs_code_make},
+	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
 	{.name = "experiments", .mode = DIR, .class = FS_OURS, .children = experiments_rows,
-	 .list = fs_experiments_list, .find = fs_experiments_find,
-	 .make = fs_experiments_make},
+	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
 	{.name = "runs", .mode = DIR, .class = FS_OURS, .flags = FS_PAGED | FS_SCRATCH,
 	 .children = runs_rows, .list = fs_runs_list, .find = fs_runs_find},
 	{},
@@ -256,8 +255,8 @@ static const struct fs_row project_rows[] = {
 
 static const struct fs_row projects_rows[] = {
 	{.name = "{project}", .mode = DIR, .class = FS_OURS, .kind = FS_PROJECT,
-	 .flags = FS_SCRATCH, .children = project_rows, .stat = fs_project_stat,
-	 .remove = fs_project_remove, .rename = fs_project_rename},
+	 .flags = FS_SCRATCH, .children = project_rows, .stat = fs_named_stat,
+	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
 };
 
@@ -306,7 +305,7 @@ static const struct fs_row root_rows[] = {
 	{.name = ".ignore", .mode = FILE_, .class = FS_FIXED, .which = FS_TEXT_IGNORE,
 	 .stat = fs_fixed_stat, .show = fs_fixed_show},
 	{.name = "projects", .mode = DIR, .class = FS_FIXED, .children = projects_rows,
-	 .list = fs_projects_list, .find = fs_projects_find, .make = fs_projects_make},
+	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
 	{.name = "sites", .mode = SHOWN_DIR, .class = FS_FIXED, .children = sites_rows,
 	 .list = fs_sites_list, .find = fs_sites_find},
 	{.name = ".mantik", .mode = SHOWN_DIR, .class = FS_FIXED, .children = mantik_rows},
