@@ -204,7 +204,7 @@ def suites():
             found[name] = pytest_suite(name)
     found["threads"] = threads
     found["mount-threads"] = pytest_suite("mount-threads", "tsan", "mount",
-                                          ("test_fake.py", "test_live.py"))
+                                          ("test_fake.py", "test_live.py", "test_load.py"))
     return found
 
 
