@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/doc.h"
 #include "core.h"
 #include "domain/tsv.h"
 
@@ -43,12 +44,35 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 	return mk_exec(call, old);
 }
 
+/* A path that was asked for may hold anything: what would break a line or a terminal, or is no
+ * UTF-8, is written as names in the tree write it, a%0Ab. */
+static void put_path(struct mk_buf *out, const char *path)
+{
+	size_t good = mk_utf8_bad(path, strlen(path));
+
+	for (const char *s = path; *s; s++) {
+		bool bad = (unsigned char)*s < 0x20 || *s == 0x7f;
+
+		if (s == path + good) {
+			bad = true;
+			good += 1 + mk_utf8_bad(s + 1, strlen(s + 1));
+		}
+		if (bad)
+			(void)mk_buf_printf(out, "%%%02X", (unsigned char)*s);
+		else
+			(void)mk_buf_putc(out, *s);
+	}
+}
+
 void mk_error_record(struct mantik *m, const char *path, const struct mk_error *error)
 {
-	struct record record = {path, error};
+	_cleanup_buf_ struct mk_buf clean = MK_BUF(64 << 10);
 
 	if (!error->code || m->read_only)
 		return;
+	put_path(&clean, path);
+
+	struct record record = {mk_buf_text(&clean), error};
 
 	_cleanup_call_ struct mk_call call;
 
