@@ -8,6 +8,8 @@
  *	commits                 fixed; one the mirror lacks is asked for by its id
  *	submitting (resolve)    a branch is asked for at the remote, now; a commit only if missing
  */
+#include <mantik/project.h>
+
 #include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
@@ -620,6 +622,21 @@ int mk_code_export(struct mk_call *call, struct mantik *m, int64_t repository_id
 					left_out);
 }
 
+/* Before anything is made for it; the project is named as open_code() does. */
+static int check_folder(struct mk_call *call, struct mantik *m, int64_t project_id,
+			const char *path)
+{
+	_cleanup_buf_ struct mk_buf label = MK_BUF(4096);
+	struct mk_project project = {};
+	int r = mk_project_get(call, m, project_id, &project);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_printf(&label, "project %s", project.name);
+	mk_project_free(&project);
+	return mk_snapshot_check(call, mk_buf_text(&label), path);
+}
+
 int mk_code_snapshot(struct mk_call *call, struct mantik *m, int64_t project_id, const char *path,
 		     int64_t *ret_repository, struct mk_oid *ret_commit, char **ret_head,
 		     struct mk_buf *ret_diff, bool *ret_dirty)
@@ -634,7 +651,9 @@ int mk_code_snapshot(struct mk_call *call, struct mantik *m, int64_t project_id,
 	r = mk_call_may_wait(call, mk_buf_text(&lane));
 	if (r < 0)
 		return r;
-	r = mk_repository_ensure_hidden(call, m, project_id, &id);
+	r = check_folder(call, m, project_id, path);
+	if (r == 0)
+		r = mk_repository_ensure_hidden(call, m, project_id, &id);
 	if (r == 0)
 		r = open_code(call, m, id, &code);
 	if (r == 0)

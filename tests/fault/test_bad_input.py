@@ -104,6 +104,8 @@ SPECS = [
      'runs/new:3: "Queue" stands at the top, but belongs below Resources'),
     ("unknown run", RUN + "after: nope\n", errno.EINVAL,
      'runs/new:2: after: run "nope": there is none'),
+    ("code that is not there", "code: {path: /nonexistent}\n" + RUN, errno.EINVAL,
+     "runs/new:1: project p: code path /nonexistent: No such file or directory"),
     ("of a later version", RUN + "data: {}\n", errno.EOPNOTSUPP, "not supported yet: data (line 2)"),
     ("blank lines", "\n\n", errno.EINVAL,
      "runs/new: nothing to run: write a run spec, or a script that begins with #!"),

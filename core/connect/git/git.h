@@ -154,5 +154,7 @@ int mk_mirror_export(struct mk_call *call, struct mk_mirror *mirror, const struc
 int mk_mirror_snapshot(struct mk_call *call, struct mk_mirror *mirror, const char *label,
 		       const char *path, struct mk_oid *ret_commit, char **ret_head,
 		       struct mk_buf *ret_diff, bool *ret_dirty) _must_check_;
+/* Whether there is a folder to make one of: asked before a mirror is made for it. */
+int mk_snapshot_check(struct mk_call *call, const char *label, const char *path) _must_check_;
 
 #endif

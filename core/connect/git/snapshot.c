@@ -358,6 +358,36 @@ static int take(struct snapshot *s, struct mk_oid *ret_commit, char **ret_head,
 	return 0;
 }
 
+static int open_folder(struct mk_call *call, const char *label, const char *path, char **ret_root,
+		       int *ret_fd)
+{
+	_cleanup_free_ char *root = NULL;
+
+	if (path[0] != '/')
+		return mk_fail(call, EINVAL, "%s: code path %s must be absolute", label, path);
+
+	int r = mk_path_resolve(call, path, &root);
+
+	if (r < 0)
+		return mk_prefix(call, r, "%s: code path", label);
+
+	int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return mk_fail(call, errno, "%s: code path %s: %s", label, path, strerror(errno));
+	*ret_root = mk_steal(&root);
+	*ret_fd = fd;
+	return 0;
+}
+
+int mk_snapshot_check(struct mk_call *call, const char *label, const char *path)
+{
+	_cleanup_free_ char *root = NULL;
+	_cleanup_close_ int fd = -1;
+
+	return open_folder(call, label, path, &root, &fd);
+}
+
 int mk_mirror_snapshot(struct mk_call *call, struct mk_mirror *mirror, const char *label,
 		       const char *path, struct mk_oid *ret_commit, char **ret_head,
 		       struct mk_buf *ret_diff, bool *ret_dirty)
@@ -366,16 +396,10 @@ int mk_mirror_snapshot(struct mk_call *call, struct mk_mirror *mirror, const cha
 	_cleanup_(git_odb_freep) git_odb *odb = NULL;
 	_cleanup_free_ char *root = NULL;
 	_cleanup_close_ int fd = -1;
-	int r;
+	int r = open_folder(call, label, path, &root, &fd);
 
-	if (path[0] != '/')
-		return mk_fail(call, EINVAL, "%s: code path %s must be absolute", label, path);
-	r = mk_path_resolve(call, path, &root);
 	if (r < 0)
-		return mk_prefix(call, r, "%s: code path", label);
-	fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return mk_fail(call, errno, "%s: code path %s: %s", label, path, strerror(errno));
+		return r;
 	r = git_take(call, mirror, &use.repo);
 	if (r < 0)
 		return r;
