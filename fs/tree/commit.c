@@ -169,11 +169,13 @@ int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 
 	bool written = handle->written;
 
-	if (!sync && group && handle->opener && group != handle->opener)
+	if (!sync && group && handle->opener && group != handle->opener) {
 		written = false; /* its own close is not the end of the text */
-	else if (written && fs_who_killed(at->call)) {
+	} else if (written && fs_who_killed(at->call)) {
 		handle->killed = true;
 		written = false;
+	} else if (written && !sync && fs_who_still_writes(at->call, at->ino)) {
+		written = false; /* bash's dup2 in `{ a; b >&2; c; } > new` closes a copy */
 	}
 	if (!written && !sync && handle->failed && (!group || group == handle->opener)) {
 		r = mk_fail(at->call, -handle->failed, "%s",

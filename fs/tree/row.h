@@ -324,6 +324,8 @@ uint64_t fs_reader_seen(struct fs_at *at); /* 0 unknown */
 pid_t fs_who_group(struct mk_call *call);   /* thread group of the asker; 0 unknown */
 pid_t fs_who_session(struct mk_call *call); /* 0 unknown */
 bool fs_who_killed(struct mk_call *call);   /* it is dying by a signal */
+/* It has another descriptor of this file open for writing: this close is not its last. */
+bool fs_who_still_writes(struct mk_call *call, uint64_t ino);
 
 /* --- handles ------------------------------------------------------------------------------- */
 

@@ -134,13 +134,22 @@ def test_refused_spec_says_why(shared, runs):
 
 def test_killed_writer_submits_nothing(shared, runs):
     before = os.listdir(runs)
-    p = shared.start("bash", "-c", f"exec 3> {runs}/new; echo 'name: half' >&3; echo ready; "
+    p = shared.start("bash", "-c", f"exec 3> {runs}/new; echo 'command: echo half' >&3; echo ready; "
                      "sleep 100")
     assert p.stdout.readline() == "ready\n"
     os.killpg(p.pid, signal.SIGKILL)
     p.wait()
     time.sleep(0.5)  # nothing comes: there is no event to wait for
     assert os.listdir(runs) == before
+
+
+def test_a_group_of_commands_is_one_spec(shared, runs):
+    """bash closes copies of the descriptor between the commands: none of these is the end."""
+    before = set(os.listdir(runs))
+    shared.sh(f"{{ echo 'command: echo {time.time_ns()}'; echo noise >&2; /bin/echo 'name: whole'; "
+              f"echo 'experiment: e'; }} > {runs}/new")
+    made = set(os.listdir(runs)) - before
+    assert len(made) == 1 and made.pop().startswith("whole."), made
 
 
 def test_append_to_metrics_params_and_tags(shared, runs):
