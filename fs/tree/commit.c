@@ -160,6 +160,24 @@ static int remember(struct fs_at *at, struct fs_handle *handle, int r)
 	return r;
 }
 
+/*
+ * Is this close the last of its process? The kernel does not say which descriptor was closed: those
+ * that are left are its own copies if there are more of them than other open files of this text.
+ */
+static bool is_last_close(struct fs_at *at, struct fs_handle *handle)
+{
+	int left = fs_who_writes(at->call, at->ino), others = 0;
+
+	fs_lock(at->tree);
+	for (struct fs_handle *h = at->tree->writers; h; h = h->next_writer)
+		others += h != handle && h->node == handle->node && h->opener == handle->opener &&
+			  !h->closed;
+	if (left <= others)
+		handle->closed = true;
+	fs_unlock(at->tree);
+	return left <= others;
+}
+
 int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 {
 	pid_t group = fs_who_group(at->call);
@@ -174,7 +192,7 @@ int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 	} else if (written && fs_who_killed(at->call)) {
 		handle->killed = true;
 		written = false;
-	} else if (written && !sync && fs_who_still_writes(at->call, at->ino)) {
+	} else if (written && !sync && !is_last_close(at, handle)) {
 		written = false; /* bash's dup2 in `{ a; b >&2; c; } > new` closes a copy */
 	}
 	if (!written && !sync && handle->failed && (!group || group == handle->opener)) {

@@ -28,6 +28,10 @@ int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct 
 	fs_lock(at->tree);
 	at->node->refs++;
 	at->tree->n_handles++;
+	if (kind == FS_H_COMMIT && (flags & O_ACCMODE) != O_RDONLY) {
+		handle->next_writer = at->tree->writers;
+		at->tree->writers = handle;
+	}
 	fs_unlock(at->tree);
 	*ret = handle;
 	return 0;
@@ -44,6 +48,11 @@ static void handle_free(struct fs_tree *tree, struct fs_handle *handle)
 	pthread_mutex_destroy(&handle->lock);
 	fs_lock(tree);
 	tree->n_handles--;
+	for (struct fs_handle **p = &tree->writers; *p; p = &(*p)->next_writer)
+		if (*p == handle) {
+			*p = handle->next_writer;
+			break;
+		}
 	fs_unlock(tree);
 	fs_node_unref(tree, handle->node);
 	free(handle);

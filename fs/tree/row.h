@@ -324,8 +324,8 @@ uint64_t fs_reader_seen(struct fs_at *at); /* 0 unknown */
 pid_t fs_who_group(struct mk_call *call);   /* thread group of the asker; 0 unknown */
 pid_t fs_who_session(struct mk_call *call); /* 0 unknown */
 bool fs_who_killed(struct mk_call *call);   /* it is dying by a signal */
-/* It has another descriptor of this file open for writing: this close is not its last. */
-bool fs_who_still_writes(struct mk_call *call, uint64_t ino);
+/* How many descriptors of this file the asker's process has open for writing. */
+int fs_who_writes(struct mk_call *call, uint64_t ino);
 
 /* --- handles ------------------------------------------------------------------------------- */
 
@@ -348,6 +348,8 @@ struct fs_handle {
 	enum fs_handle_kind kind;
 	int flags; /* of open */
 	pid_t opener;
+	struct fs_handle *next_writer; /* tree->writers; protected by tree->lock */
+	bool closed;		       /* its opener's last close was seen; tree->lock */
 	pthread_mutex_t lock; /* protects what follows */
 
 	struct fs_text *text; /* snapshot for reading */
@@ -429,6 +431,7 @@ struct fs_tree {
 	_Atomic uint64_t renders; /* texts made: `ls` of runs must not count here */
 
 	pthread_mutex_t lock; /* protects all that follows */
+	struct fs_handle *writers; /* whole texts that are being written */
 	struct fs_node *root;
 	struct fs_node **by_id, **by_edge; /* n_buckets each */
 	size_t n_buckets, n_nodes;

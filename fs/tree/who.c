@@ -88,24 +88,24 @@ static bool descriptor_writes(pid_t pid, const char *name, uint64_t ino)
 	       (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
 }
 
-bool fs_who_still_writes(struct mk_call *call, uint64_t ino)
+int fs_who_writes(struct mk_call *call, uint64_t ino)
 {
 	pid_t group = fs_who_group(call);
 	char path[64];
-	bool found = false;
+	int n = 0;
 
 	if (!group)
-		return false;
+		return 0;
 	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo", (int)group);
 
 	DIR *dir = opendir(path);
 
 	if (!dir)
-		return false;
-	for (struct dirent *e; !found && (e = readdir(dir));)
-		found = e->d_name[0] != '.' && descriptor_writes(group, e->d_name, ino);
+		return 0;
+	for (struct dirent *e; (e = readdir(dir));)
+		n += e->d_name[0] != '.' && descriptor_writes(group, e->d_name, ino);
 	closedir(dir);
-	return found;
+	return n;
 }
 
 /* --- answers ------------------------------------------------------------------------------- */
