@@ -66,8 +66,6 @@ static inline void mk_mirror_unrefp(struct mk_mirror **mirror)
 	*mirror = NULL;
 }
 #define _cleanup_mirror_ _cleanup_(mk_mirror_unrefp)
-/* Removes the directory of a mirror nobody uses any more. */
-int mk_mirror_remove(struct mk_call *call, struct mk_git *git, const char *name) _must_check_;
 /* When the remote of that origin last answered (ns, realtime), for all processes; 0 never. */
 int64_t mk_mirror_answered(struct mk_mirror *mirror, const struct mk_origin *origin);
 

@@ -226,22 +226,6 @@ void git_remove_tree(const char *path)
 	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-int mk_mirror_remove(struct mk_call *call, struct mk_git *git, const char *name)
-{
-	struct mk_mirror *mirror;
-	int r = mk_mirror_get(call, git, name, false, &mirror);
-
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&git->lock);
-	while (mirror->n_pool)
-		git_repository_free(mirror->pool[--mirror->n_pool]);
-	pthread_mutex_unlock(&git->lock);
-	git_remove_tree(mirror->path);
-	mk_mirror_unref(mirror);
-	return 0;
-}
-
 int64_t mk_mirror_answered(struct mk_mirror *mirror, const struct mk_origin *origin)
 {
 	_cleanup_free_ char *path = path_of(mirror->path, "mantik-origin");
