@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the rooms of a submission: submit_prepare.c turns a text into runs that are complete and
- * checked, submit_code.c finds their code, submit.c makes them durable. Nothing here is written
+ * checked, with the others' help (submit_code.c, submit_mlproject.c: what the runs of a spec share;
+ * submit_run.c, submit_backend.c: each run), submit.c makes them durable. Nothing here is written
  * before the one transaction, but for what is harmless when unused: a pinned commit, a snapshot,
  * notes in the record of a run that was never made.
  */
@@ -97,6 +98,12 @@ int mk_submission_code(struct mk_call *call, struct submission *s, const struct 
 /* MLproject, entry point and environment into c. (submit_mlproject.c) */
 int mk_submission_mlproject(struct mk_call *call, struct submission *s,
 			    struct common *c) _must_check_;
+/* Run i of the spec's sweep. (submit_run.c) */
+int mk_submission_run(struct mk_call *call, struct submission *s, struct common *c, size_t i,
+		      struct new_run *run) _must_check_;
+/* Backend config and site of a run into c; `site` is the sweep's, or NULL. (submit_backend.c) */
+int mk_submission_backend(struct mk_call *call, struct submission *s, struct common *c,
+			  const struct mk_pairs *values, const struct mk_doc *site) _must_check_;
 /* A path below the repository's top without `./`; EINVAL for one that leads out of it. */
 int mk_submission_path(struct mk_call *call, const struct submission *s, const struct mk_doc *at,
 		       const char *what, const char *path, char **ret) _must_check_;
