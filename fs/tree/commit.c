@@ -17,6 +17,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+static const char *title(const struct fs_at *at)
+{
+	return at->row->title ? at->row->title : at->name;
+}
+
 static void record(struct fs_at *at)
 {
 	_cleanup_free_ char *path = fs_node_path(at->tree, at->node);
@@ -300,11 +305,14 @@ static int stage(struct fs_handle *handle, const void *data, size_t len, size_t 
 	return 0;
 }
 
-/* A refused write: what was staged is half a text and is never committed; close says so again. */
+/* A refused write: what was staged is half a text and is never committed. Whatever is written to
+ * this handle later, and its close, is told the same reason again. */
 static int spoil(struct fs_at *at, struct fs_handle *handle, int r)
 {
 	pthread_mutex_lock(&handle->lock);
-	handle->spoiled = true;
+	handle->spoiled = r;
+	free(handle->spoiled_text);
+	handle->spoiled_text = mk_strdup(at->call->error.text);
 	handle->written = handle->truncated = false;
 	mk_buf_truncate(&handle->staged, 0);
 	pthread_mutex_unlock(&handle->lock);
@@ -328,10 +336,16 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 	if (offset < 0)
 		return mk_fail(at->call, EINVAL, "%s: bad offset", at->name);
 	if (order && memchr(data, 0, len)) {
-		r = mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", at->name);
+		r = mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", title(at));
 		return spoil(at, handle, r);
 	}
 	pthread_mutex_lock(&handle->lock);
+	if (handle->spoiled) {
+		r = mk_fail(at->call, -handle->spoiled, "%s",
+			    handle->spoiled_text ? handle->spoiled_text : "refused");
+		pthread_mutex_unlock(&handle->lock);
+		return remember(at, handle, r);
+	}
 
 	size_t old = handle->staged.len;
 	bool was_written = handle->written;
@@ -343,7 +357,7 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 	} else if (order) {
 		offset -= handle->answer_at;
 	}
-	if (handle->spoiled || offset < 0 || (uint64_t)offset + len > MK_LIMIT_TEXT) {
+	if (offset < 0 || (uint64_t)offset + len > MK_LIMIT_TEXT) {
 		r = -EFBIG;
 	} else {
 		r = stage(handle, data, len, (size_t)offset);
@@ -361,7 +375,7 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 
 	pthread_mutex_unlock(&handle->lock);
 	if (r < 0) {
-		r = mk_fail(at->call, -r, "%s: a text has at most 1 MiB", at->name);
+		r = mk_fail(at->call, -r, "%s: a text has at most 1 MiB", title(at));
 		return spoil(at, handle, r);
 	}
 	if (now) {
@@ -384,7 +398,7 @@ int fs_commit_resize(struct fs_at *at, struct fs_handle *handle, int64_t size)
 	int r = 0;
 
 	if (size < 0 || size > MK_LIMIT_TEXT)
-		return mk_fail(at->call, EFBIG, "%s: a text has at most 1 MiB", at->name);
+		return mk_fail(at->call, EFBIG, "%s: a text has at most 1 MiB", title(at));
 	if (at->row->flags & FS_ORDER)
 		return 0;
 	pthread_mutex_lock(&handle->lock);

@@ -44,6 +44,7 @@ static void handle_free(struct fs_tree *tree, struct fs_handle *handle)
 	mk_blob_close(handle->blob);
 	mk_buf_free(&handle->staged);
 	free(handle->failed_text);
+	free(handle->spoiled_text);
 	free(handle->answer);
 	pthread_mutex_destroy(&handle->lock);
 	fs_lock(tree);

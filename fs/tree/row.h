@@ -82,6 +82,7 @@ typedef int fs_emit(void *arg, const struct fs_child *child);
 /* One row of the visible tree. Verbs return 0, -ENOENT for what is not there (now), MK_PUNT… */
 struct fs_row {
 	const char *name; /* or "{placeholder}"; NULL ends a table */
+	const char *title; /* in sentences, where the name alone says little; NULL: the name */
 	mode_t mode;	  /* type and rights */
 	enum fs_class class;
 	enum fs_kind kind;
@@ -363,7 +364,8 @@ struct fs_handle {
 	bool written;	      /* bytes came since the last commit */
 	bool truncated;	      /* made empty since */
 	bool killed;	      /* its writer was */
-	bool spoiled;	      /* a write was refused: what came before it is half a text */
+	int spoiled;	      /* a write was refused with this: what came is half a text */
+	char *spoiled_text;   /* … and why */
 	bool busy;	      /* a commit runs */
 	int failed;	      /* result of a commit that close has not told yet */
 	char *failed_text;

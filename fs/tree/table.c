@@ -125,7 +125,7 @@ static const struct fs_row deleted_rows[] = {
 };
 
 static const struct fs_row runs_rows[] = {
-	{.name = "new", .mode = WRITABLE, .class = FS_LIVE, .flags = FS_ORDER,
+	{.name = "new", .title = "runs/new", .mode = WRITABLE, .class = FS_LIVE, .flags = FS_ORDER,
 	 .stat = fs_new_stat, .show = fs_new_show, .commit = fs_new_commit},
 	{.name = "defaults.yaml", .mode = WRITABLE, .class = FS_OURS, .which = MK_TEXT_DEFAULTS,
 	 .stat = fs_editable_stat, .show = fs_editable_show, .commit = fs_editable_commit},

@@ -73,10 +73,10 @@ SPECS = [
     ("script of Windows", "#!/bin/sh\r\ntrue\r\n", errno.EINVAL,
      "runs/new:1: the script has the line ends of Windows: no program would be found for it; "
      "dos2unix turns them"),
-    ("NUL byte", "name: x\0\n", errno.EINVAL, "new: holds a NUL byte, which no text does"),
+    ("NUL byte", "name: x\0\n", errno.EINVAL, "runs/new: holds a NUL byte, which no text does"),
     ("tab", RUN + "parameters:\n\ta: b\n", errno.EINVAL,
      "runs/new:3: a tab in column 1: indent with blanks"),
-    ("2 MiB", "# 4\n" * (1 << 19), errno.EFBIG, "new: a text has at most 1 MiB"),
+    ("2 MiB", "# 4\n" * (1 << 19), errno.EFBIG, "runs/new: a text has at most 1 MiB"),
     ("10000 brackets", BRACKETS, errno.EINVAL, "runs/new:1: nested deeper than 64"),
     ("alias bomb", BOMB, errno.EINVAL, "runs/new:2: *a0 repeats a list or map: write it out"),
     ("unknown repository", CODE.replace(": code", ": cod"), errno.EINVAL,

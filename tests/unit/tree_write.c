@@ -43,6 +43,28 @@ static void a_tag_is_written_and_read(void)
 	CHECK_CAT(&c, RUN_DIR "/params/lr", "1\n");
 }
 
+/* A descriptor that was refused something says why until it is closed, and takes nothing more. */
+static void a_refused_write_keeps_its_reason(void)
+{
+	PLATFORM(p);
+	CLIENT(c, p);
+	static const char why[] = "runs/new: holds a NUL byte, which no text does";
+	struct fs_handle *handle;
+
+	prepare(&p, MK_FINISHED);
+	NEED(client_open(&c, "projects/rain/runs/new", O_WRONLY, &handle) == 0);
+	CHECK_INT(fs_write(c.call, c.tree, handle, "a\0b", 3, 0), -EINVAL);
+	CHECK_TEXT(c.call->error.text, why);
+	mk_error_clear(c.call);
+	CHECK_INT(fs_write(c.call, c.tree, handle, "command: true\n", 14, 3), -EINVAL);
+	CHECK_TEXT(c.call->error.text, why);
+	mk_error_clear(c.call);
+	CHECK_INT(fs_flush(c.call, c.tree, handle), -EINVAL);
+	CHECK_TEXT(c.call->error.text, why);
+	client_close(&c, handle);
+	CHECK_LS(&c, "projects/rain/runs", "new defaults.yaml latest runs.tsv deleted x.0000000a");
+}
+
 static void metrics_are_appended_line_by_line(void)
 {
 	PLATFORM(p);
@@ -378,7 +400,8 @@ static void editors_files_are_bounded(void)
 
 int main(void)
 {
-	return RUN(TEST(a_tag_is_written_and_read), TEST(metrics_are_appended_line_by_line),
+	return RUN(TEST(a_tag_is_written_and_read), TEST(a_refused_write_keeps_its_reason),
+		   TEST(metrics_are_appended_line_by_line),
 		   TEST(a_handle_follows_what_is_appended), TEST(ctl_acts_in_write_and_remembers),
 		   TEST(a_text_is_committed_when_its_opener_closes),
 		   TEST(a_killed_writer_commits_nothing), TEST(a_refused_save_leaves_the_old_text),
