@@ -37,6 +37,7 @@ static const char *const log_files[] = {
 	[MK_LOG_STDERR] = "stderr",
 	[MK_LOG_SCHEDULER] = "scheduler",
 	[MK_LOG_SUBMISSION] = "submission",
+	[MK_LOG_DIFF] = "code.diff",
 };
 
 struct mk_blob *mk_blob_of_memory(char *data, size_t len)
@@ -242,6 +243,11 @@ int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 			return mk_fail(call, errno, "run %.8s: %s: %s", uid, log_files[log],
 				       strerror(errno));
 	}
+	if (log == MK_LOG_DIFF) {
+		if (fd < 0)
+			return -ENOENT;
+		live = false;
+	}
 	if (fd < 0 && live) { /* not begun: whoever follows it must see it begin */
 		_cleanup_buf_ struct mk_buf path = MK_BUF(65536);
 
@@ -274,12 +280,15 @@ int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 	if (lstat(mk_buf_text(&path), &st) < 0) {
 		if (errno != ENOENT)
 			return mk_fail(call, errno, "%s: %s", mk_buf_text(&path), strerror(errno));
+		if (log == MK_LOG_DIFF)
+			return -ENOENT;
 		*ret = (struct mk_blob_stat){.growing = live};
 		return 0;
 	}
 	if (!S_ISREG(st.st_mode))
 		return mk_fail(call, EIO, "run %.8s: %s is no file", uid, log_files[log]);
-	*ret = (struct mk_blob_stat){.size = st.st_size, .mtime = mtime_of(&st), .growing = live};
+	*ret = (struct mk_blob_stat){.size = st.st_size, .mtime = mtime_of(&st),
+				       .growing = live && log != MK_LOG_DIFF};
 	return 0;
 }
 

@@ -392,9 +392,9 @@ static int write_notes(struct mk_call *call, const struct submission *s, const s
 
 	if (code->path)
 		(void)mk_buf_printf(
-			&text, "code: a snapshot of %s%s%s%s%s\n", code->path,
+			&text, "code: a snapshot of %s%s%s%s\n", code->path,
 			code->head ? ", checked out at " : "", code->head ? code->head : "",
-			code->diff ? ", the difference is kept in " : "", code->diff ? diff : "");
+			code->diff ? ", the difference is kept in code.diff" : "");
 	for (size_t i = 0; i < run->notes.n; i++)
 		(void)mk_buf_printf(&text, "%s\n", run->notes.v[i]);
 	if (code->diff)

@@ -8,7 +8,8 @@
  *
  * The job's files are foreign: every path is opened below the working directory (openat2,
  * RESOLVE_BENEATH), so that no link leads out of it. `*` and `?` stop at `/`, `**` does not; a
- * directory that matches is copied with all in it. Runs in a lane thread.
+ * directory that matches is copied with all in it; a link to a file becomes the file, a link to a
+ * directory stays a link if it leads to something that was copied, too. Runs in a lane thread.
  */
 #include "engine/engine.h"
 
@@ -24,7 +25,7 @@
 
 #include "base/file.h"
 
-enum { MAX_DEPTH = 64, MAX_FILES = 100000, COPY_PART = 8 << 20 };
+enum { MAX_DEPTH = 64, MAX_FILES = 100000, MAX_LINKS = 4096, COPY_PART = 8 << 20 };
 
 struct collect {
 	struct mk_call *call;
@@ -33,6 +34,7 @@ struct collect {
 	int to;	  /* collecting/ */
 	int files;
 	int left_out;
+	struct mk_pairs links; /* to be made when all is copied: path, target */
 };
 
 static int open_beneath(int dir, const char *path, uint64_t flags)
@@ -121,6 +123,50 @@ static int copy_file(struct collect *c, const char *path, int from, const struct
 	return 0;
 }
 
+/* A link to a directory stays one (`latest -> step-100`): followed, it could lead in circles. */
+static int keep_link(struct collect *c, const char *path)
+{
+	char target[4096];
+	ssize_t n = readlinkat(c->from, path, target, sizeof(target) - 1);
+
+	if (n <= 0 || target[0] == '/') {
+		leave_out(c, path, "a link to a directory by its whole path");
+		return 0;
+	}
+	if (c->links.n == MAX_LINKS)
+		return mk_fail(c->call, E2BIG, "more than %d links to directories", MAX_LINKS);
+	c->files++;
+	target[n] = 0;
+
+	int r = make_parents(c, path);
+
+	return r < 0 ? r : mk_pairs_set(&c->links, path, target);
+}
+
+/* After all files, so that none is written through a link; those that lead nowhere go again. */
+static int make_links(struct collect *c)
+{
+	for (size_t i = 0; i < c->links.n; i++) {
+		const char *path = c->links.v[i].key;
+
+		if (symlinkat(c->links.v[i].value, c->to, path) < 0) {
+			if (errno == EEXIST) /* another pattern copied what is behind it */
+				continue;
+			return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+		}
+	}
+	for (size_t i = 0; i < c->links.n; i++) {
+		const char *path = c->links.v[i].key;
+		_cleanup_close_ int fd = open_beneath(c->to, path, O_PATH);
+
+		if (fd >= 0)
+			continue;
+		leave_out(c, path, "a link to a directory that is no artifact");
+		(void)unlinkat(c->to, path, 0);
+	}
+	return 0;
+}
+
 static int take(struct collect *c, const char *path, int depth)
 {
 	_cleanup_close_ int fd = open_beneath(c->from, path, O_RDONLY);
@@ -160,12 +206,11 @@ static int take(struct collect *c, const char *path, int depth)
 
 		_cleanup_free_ char *child = mk_strf("%s/%s", path, e->d_name);
 
-		/* A link to a directory could lead in circles: below a match only files. */
 		if (e->d_type == DT_LNK) {
 			_cleanup_close_ int target = open_beneath(c->from, child, O_PATH);
 
 			if (target >= 0 && fstat(target, &st) == 0 && S_ISDIR(st.st_mode)) {
-				leave_out(c, child, "a link to a directory");
+				r = keep_link(c, child);
 				continue;
 			}
 		}
@@ -226,6 +271,11 @@ static int match(struct collect *c, const char *path, const char *pattern, int d
 	return r;
 }
 
+static void collect_end(struct collect *c)
+{
+	mk_pairs_free(&c->links);
+}
+
 static int collect(struct mk_call *call, const struct job *job, int record)
 {
 	_cleanup_close_ int workdir = open(job->workdir, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -244,7 +294,8 @@ static int collect(struct mk_call *call, const struct job *job, int record)
 	if (to < 0)
 		return mk_fail(call, errno, "collecting: %s", strerror(errno));
 
-	struct collect c = {.call = call, .job = job, .from = from, .to = to};
+	_cleanup_(collect_end) struct collect c = {
+		.call = call, .job = job, .from = from, .to = to};
 
 	for (size_t i = 0; i < job->plan.artifacts.n; i++) {
 		int before = c.files;
@@ -258,6 +309,9 @@ static int collect(struct mk_call *call, const struct job *job, int record)
 		if (c.files == before)
 			engine_note(job, "submission", "artifacts: nothing matches %s", pattern);
 	}
+	r = make_links(&c);
+	if (r < 0)
+		return r;
 	if (c.left_out > 20)
 		engine_note(job, "submission", "artifacts: %d in all left out", c.left_out);
 	if (c.files == 0)

@@ -82,6 +82,8 @@ static const struct fs_row run_rows[] = {
 	 .stat = fs_spec_stat, .show = fs_spec_show},
 	{.name = "job_script", .mode = FILE_, .class = FS_OURS, .which = MK_RUN_SCRIPT,
 	 .stat = fs_spec_stat, .show = fs_spec_show},
+	{.name = "code.diff", .mode = FILE_, .class = FS_OURS, .which = MK_LOG_DIFF,
+	 .stat = fs_joblog_stat, .bytes = fs_joblog_bytes},
 	{.name = "status", .mode = FILE_, .class = FS_ENDED, .stat = fs_status_stat,
 	 .show = fs_status_show},
 	{.name = "info.yaml", .mode = FILE_, .class = FS_ENDED, .stat = fs_info_stat,

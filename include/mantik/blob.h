@@ -31,8 +31,12 @@ static inline void mk_blob_closep(struct mk_blob **blob)
 	*blob = NULL;
 }
 
-enum mk_log { MK_LOG_STDOUT, MK_LOG_STDERR, MK_LOG_SCHEDULER, MK_LOG_SUBMISSION };
-/* There from submission on (empty until written). ENOENT no such run. */
+enum mk_log { MK_LOG_STDOUT, MK_LOG_STDERR, MK_LOG_SCHEDULER, MK_LOG_SUBMISSION, MK_LOG_DIFF };
+/*
+ * Logs are there from submission on (empty until written). MK_LOG_DIFF is how the code of a dirty
+ * run differs from its commit, fixed at submission: ENOENT for a run that has none. ENOENT no such
+ * run.
+ */
 int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
 		    struct mk_blob **ret) _must_check_;
 int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
@@ -42,7 +46,7 @@ int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 struct mk_dirent {
 	const char *name; /* valid during emit */
 	bool is_dir;
-	bool is_link; /* a symbolic link: listed, never followed */
+	bool is_link; /* a symbolic link: never followed; opened it gives its text */
 	bool executable;
 	int64_t size; /* bytes; -1 not known without reading */
 	int64_t mtime;

@@ -162,6 +162,7 @@ def test_artifacts_are_copied_out(engine, platform):
 echo a > a.csv; echo b > b.csv; mkdir -p ckpt/best1/x ckpt/worst deep/er
 echo 1 > ckpt/best1/x/w; echo 2 > ckpt/worst/w; echo d > deep/er/d.log; echo t > tool; chmod +x tool
 ln -s {outside}/secret leak.csv; ln -s {outside} leakdir; ln -s a.csv inside.csv; ln -s .. ckpt/best1/up
+ln -s x ckpt/best1/latest; ln -s ../worst ckpt/best1/worst; ln -s $PWD/ckpt ckpt/best1/whole
 touch -d 2020-01-02T03:04:05Z a.csv; echo .h > .hidden.csv
 exit 1""", plan={"artifacts": ["*.csv", "ckpt/best*", "**/*.log", "./tool", "leakdir/*", "none*",
                                "../*", "/etc/passwd"]})
@@ -175,6 +176,12 @@ exit 1""", plan={"artifacts": ["*.csv", "ckpt/best*", "**/*.log", "./tool", "lea
     log = run.file("submission")
     assert "leak.csv left out: a link out of the working directory" in log
     assert "nothing matches none*" in log
+    # A link to a directory stays a link if that is an artifact, too.
+    best = os.path.join(folder, "ckpt/best1")
+    assert {n: os.readlink(f"{best}/{n}") for n in os.listdir(best)
+            if os.path.islink(f"{best}/{n}")} == {"latest": "x", "up": ".."}
+    assert "ckpt/best1/worst left out: a link to a directory that is no artifact" in log
+    assert "ckpt/best1/whole left out: a link" in log
     assert not os.path.exists(os.path.join(run.record, "collecting"))
 
 

@@ -36,6 +36,12 @@ static const char make_repository[] =
 	" ln -s scripts/run.sh link; echo 1 > 'a%41'; echo b > .gitignore; git add -A; git commit -q -m one;"
 	" git branch feature/x; git tag v1";
 
+/* What a job of uncommitted code left behind: files and links, in and out of the artifacts. */
+static const char make_record[] =
+	"set -e; cd \"$1/data/runs\"; mkdir -p 0000000a000000000000000000000000/artifacts/ckpt/best;"
+	" cd 0000000a000000000000000000000000; echo +1 > code.diff; cd artifacts; echo w > ckpt/best/w;"
+	" ln -s best ckpt/latest; ln -s ../../../spec.yaml out; ln -s /etc/hostname whole";
+
 /* What this and the next line of the golden tree hang on. */
 static void line(struct client *c, const char *path, struct fs_node *node,
 		 const struct fs_attr *attr, struct mk_buf *out)
@@ -125,6 +131,7 @@ static void prepare(struct platform *p, struct client *c)
 	CHECK_INT(mk_run_value_set(c->call, p->m, run, MK_PARAM, "lr", "1e-5"), 0);
 	CHECK_INT(mk_run_value_set(c->call, p->m, run, MK_TAG, ".hidden", "a\nb"), 0);
 	NEED(sh(make_repository, p->dir));
+	NEED(sh(make_record, p->dir));
 	CHECK_INT(client_mkdir(c, "projects/rain/code/model"), 0);
 	if (asprintf(&uri, "uri: %s/git\n", p->dir) < 0)
 		abort();
