@@ -52,6 +52,9 @@ typedef int mk_db_fn(struct mk_call *call, struct mk_conn *conn, void *arg);
 int mk_db_write(struct mk_call *call, struct mk_db *db, enum mk_durable durable, mk_db_fn *fn,
 		void *arg) _must_check_;
 
+/* For one question: prepared on this thread's own reader. */
+int mk_db_read(struct mk_call *call, struct mk_db *db, const char *sql,
+	       struct mk_stmt **ret) _must_check_;
 /* Prepared and cached per connection by the address of the sql text, which must be static.
  * A statement of a reader is reset by mk_reset; use _cleanup_stmt_. */
 int mk_prepare(struct mk_call *call, struct mk_conn *conn, const char *sql,

@@ -112,6 +112,14 @@ int mk_db_reader(struct mk_call *call, struct mk_db *db, struct mk_conn **ret)
 	return 0;
 }
 
+int mk_db_read(struct mk_call *call, struct mk_db *db, const char *sql, struct mk_stmt **ret)
+{
+	struct mk_conn *conn;
+	int r = mk_db_reader(call, db, &conn);
+
+	return r < 0 ? r : mk_prepare(call, conn, sql, ret);
+}
+
 void mk_readers_close(struct mk_db *db)
 {
 	pthread_mutex_lock(&readers_lock);

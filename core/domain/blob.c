@@ -184,12 +184,9 @@ void mk_blob_close(struct mk_blob *blob)
 static int run_of(struct mk_call *call, struct mantik *m, int64_t run_id, char uid[33],
 		  bool *ret_live)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT uid, status FROM runs WHERE id = ?1", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT uid, status FROM runs WHERE id = ?1", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, run_id);

@@ -59,11 +59,9 @@ static void fetch_told(void *arg, const char *mirror, const struct mk_error *err
 	_cleanup_call_ struct mk_call call;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct told told = {.mirror = mirror, .error = error ? error->text : NULL, .moved = moved};
-	struct mk_conn *conn;
 
 	mk_call_init(&call);
-	if (mk_db_reader(&call, m->db, &conn) < 0 ||
-	    mk_prepare(&call, conn, "SELECT error, fetched FROM repositories WHERE mirror = ?1",
+	if (mk_db_read(&call, m->db, "SELECT error, fetched FROM repositories WHERE mirror = ?1",
 		       &stmt) < 0)
 		return;
 	mk_bind_text(stmt, 1, mirror);
@@ -112,20 +110,18 @@ void mk_code_done(struct code *code)
 	free(code->label);
 	free(code->default_branch);
 }
+
 int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code *code)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_free_ char *uri = NULL, *mirror = NULL;
 	struct mk_buf label = MK_BUF(4096);
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name "
+			   "FROM repositories r JOIN projects p ON p.id = r.project_id "
+			   "WHERE r.id = ?1",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name "
-			       "FROM repositories r JOIN projects p ON p.id = r.project_id "
-			       "WHERE r.id = ?1",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -86,15 +86,12 @@ int mk_error_list(struct mk_call *call, struct mantik *m, const char *path, mk_e
 		  void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT time, path, code, text, remote, detail FROM errors "
+			   "WHERE ?1 IS NULL OR path = ?1 OR "
+			   "substr(path, 1, length(?1) + 1) = ?1 || '/' ORDER BY id",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT time, path, code, text, remote, detail FROM errors "
-			       "WHERE ?1 IS NULL OR path = ?1 OR "
-			       "substr(path, 1, length(?1) + 1) = ?1 || '/' ORDER BY id",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, path);

@@ -35,15 +35,12 @@ static struct mk_experiment row(struct mk_stmt *stmt)
 int mk_experiment_list(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       mk_experiment_emit *emit, void *arg)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT " COLUMNS " FROM experiments WHERE project_id = ?"
+			   " ORDER BY name",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT " COLUMNS " FROM experiments WHERE project_id = ?"
-			       " ORDER BY name",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -80,15 +77,12 @@ static int one(struct mk_call *call, struct mk_stmt *stmt, const char *name, int
 int mk_experiment_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       struct mk_experiment *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT " COLUMNS " FROM experiments"
+			   " WHERE project_id = ? AND name = ?",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT " COLUMNS " FROM experiments"
-			       " WHERE project_id = ? AND name = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -98,13 +92,9 @@ int mk_experiment_find(struct mk_call *call, struct mantik *m, int64_t project_i
 
 int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_experiment *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS " FROM experiments WHERE id = ?", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS " FROM experiments WHERE id = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -28,15 +28,12 @@ static void ids_free(struct ids *ids)
 /* Those that may be ended: deleted before `until`, or the one. */
 static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t until, struct ids *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT id FROM runs WHERE deleted > 0 AND status >= 2 AND"
+			   " CASE WHEN ?1 THEN id = ?1 ELSE deleted <= ?2 END ORDER BY id",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT id FROM runs WHERE deleted > 0 AND status >= 2 AND"
-			       " CASE WHEN ?1 THEN id = ?1 ELSE deleted <= ?2 END ORDER BY id",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -116,16 +116,13 @@ static struct mk_metric row(struct mk_stmt *stmt)
 int mk_run_metrics(struct mk_call *call, struct mantik *m, int64_t id, struct mk_metrics *ret)
 {
 	_cleanup_(mk_metrics_free) struct mk_metrics metrics = {};
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	size_t cap = 0;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
+			   " ORDER BY key",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
-			       " ORDER BY key",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);
@@ -152,15 +149,12 @@ int mk_run_metrics(struct mk_call *call, struct mantik *m, int64_t id, struct mk
 int mk_run_metric(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
 		  struct mk_metric *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
+			   " AND key = ?",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
-			       " AND key = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);
@@ -179,18 +173,15 @@ int mk_run_metric(struct mk_call *call, struct mantik *m, int64_t id, const char
 int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
 		   int64_t bytes, struct mk_buf *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct mk_point_writer writer = {};
 	size_t start = ret->len, want = bytes > 0 ? (size_t)bytes : 0;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT step, value, time FROM points WHERE metric_id ="
+			   " (SELECT id FROM metrics WHERE run_id = ? AND key = ?)"
+			   " ORDER BY seq",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT step, value, time FROM points WHERE metric_id ="
-			       " (SELECT id FROM metrics WHERE run_id = ? AND key = ?)"
-			       " ORDER BY seq",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

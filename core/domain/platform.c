@@ -210,16 +210,15 @@ static void wake_daemon(struct mantik *m)
 {
 	_cleanup_call_ struct mk_call call;
 	_cleanup_stmt_ struct mk_stmt *live = NULL;
-	struct mk_conn *conn;
 
 	mk_call_init(&call);
 	call.deadline = mk_now_mono() + MK_SEC;
 	if (m->read_only || m->read_only_why || m->no_daemon)
 		return;
-	if (mk_db_reader(&call, m->db, &conn) < 0 ||
-	    mk_prepare(&call, conn,
-		       "SELECT 1 FROM runs WHERE status < 2 UNION ALL SELECT 1 FROM intents LIMIT 1",
-		       &live) < 0 ||
+	if (mk_db_read(
+		    &call, m->db,
+		    "SELECT 1 FROM runs WHERE status < 2 UNION ALL SELECT 1 FROM intents LIMIT 1",
+		    &live) < 0 ||
 	    mk_step(&call, live) != 1)
 		return;
 	mk_reset(&live);

@@ -32,12 +32,9 @@ static struct mk_project row(struct mk_stmt *stmt)
 
 int mk_project_list(struct mk_call *call, struct mantik *m, mk_project_emit *emit, void *arg)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS " FROM projects ORDER BY name", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS " FROM projects ORDER BY name", &stmt);
 	if (r < 0)
 		return r;
 	while ((r = mk_step(call, stmt)) > 0) {
@@ -73,13 +70,9 @@ static int one(struct mk_call *call, struct mk_stmt *stmt, const char *name, int
 int mk_project_find(struct mk_call *call, struct mantik *m, const char *name,
 		    struct mk_project *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS " FROM projects WHERE name = ?", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS " FROM projects WHERE name = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, name);
@@ -88,12 +81,9 @@ int mk_project_find(struct mk_call *call, struct mantik *m, const char *name,
 
 int mk_project_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_project *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS " FROM projects WHERE id = ?", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS " FROM projects WHERE id = ?", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

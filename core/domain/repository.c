@@ -45,13 +45,9 @@ static struct mk_repository copy_row(struct mk_stmt *stmt)
 int mk_repository_list(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       mk_repository_emit *emit, void *arg)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS "project_id = ?1 ORDER BY name", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS "project_id = ?1 ORDER BY name",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -68,13 +64,9 @@ int mk_repository_list(struct mk_call *call, struct mantik *m, int64_t project_i
 int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       struct mk_repository *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS "project_id = ?1 AND name = ?2", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS "project_id = ?1 AND name = ?2",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -90,12 +82,9 @@ int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_i
 
 int mk_repository_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_repository *ret)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT " COLUMNS "id = ?1", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT " COLUMNS "id = ?1", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

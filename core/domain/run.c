@@ -129,14 +129,10 @@ int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_run
 int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
 		bool deleted, int64_t *ret_id)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db,
+			   "SELECT id, deleted FROM runs WHERE project_id = ? AND dir = ?", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT id, deleted FROM runs WHERE project_id = ? AND dir = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -253,12 +249,9 @@ int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, in
 					 " AND user = ?1 ORDER BY id DESC LIMIT 1",
 			  of_any[] = "SELECT id FROM runs WHERE deleted = 0 AND user = ?1"
 				     " ORDER BY id DESC LIMIT 1";
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, project_id ? of_project : of_any, &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, project_id ? of_project : of_any, &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, mk_domain_user());
@@ -316,12 +309,9 @@ static const char *list_sql(const struct mk_run_query *query)
 int mk_run_list(struct mk_call *call, struct mantik *m, const struct mk_run_query *query,
 		mk_run_emit *emit, void *arg)
 {
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, list_sql(query), &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, list_sql(query), &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, query->experiment_id ? query->experiment_id : query->project_id);
@@ -349,13 +339,10 @@ int mk_run_text(struct mk_call *call, struct mantik *m, int64_t id, enum mk_run_
 		[MK_RUN_SPEC] = "SELECT spec FROM run_texts WHERE run_id = ?",
 		[MK_RUN_SCRIPT] = "SELECT script FROM run_texts WHERE run_id = ?",
 	};
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	size_t len;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, sql[which], &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, sql[which], &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

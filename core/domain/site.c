@@ -74,10 +74,8 @@ static int queue_row(void *arg, const struct mk_queue *queue)
 static char *run_dir(struct rows *rows, const char *uid)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
 
-	if (mk_db_reader(rows->call, rows->m->db, &conn) < 0 ||
-	    mk_prepare(rows->call, conn, "SELECT dir FROM runs WHERE uid = ?1", &stmt) < 0)
+	if (mk_db_read(rows->call, rows->m->db, "SELECT dir FROM runs WHERE uid = ?1", &stmt) < 0)
 		return NULL;
 	mk_bind_text(stmt, 1, uid);
 	return mk_step(rows->call, stmt) > 0 ? mk_col_dup(stmt, 0) : NULL;

@@ -470,12 +470,9 @@ int mk_table_generation(struct mk_call *call, struct mantik *m, enum mk_table ta
 		[MK_TABLE_LEADERBOARD] =
 			"SELECT runs_generation, created FROM experiments WHERE id = ?",
 	};
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, sql[table], &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, sql[table], &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -64,12 +64,9 @@ int mk_run_values(struct mk_call *call, struct mantik *m, int64_t id, enum mk_va
 		[MK_TAG] = "SELECT key, value FROM tags WHERE run_id = ? ORDER BY key",
 	};
 	_cleanup_pairs_ struct mk_pairs pairs = {};
-	struct mk_conn *conn;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, sql[kind], &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, sql[kind], &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -104,12 +104,8 @@ int job_step(struct engine *e, struct job *job, enum mk_journal_step to,
 static int read_plan(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_plan *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(call, m->db, "SELECT plan FROM run_texts WHERE run_id = ?1", &stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(call, conn, "SELECT plan FROM run_texts WHERE run_id = ?1", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, run_id);

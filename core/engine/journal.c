@@ -237,17 +237,14 @@ int mk_journal_list(struct mk_call *call, struct mantik *m, const char *verb, bo
 		    mk_intent_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_db_read(
+		call, m->db,
+		"SELECT i.run_id, i.verb, i.step, i.try_at, i.tries, r.uid, r.name, r.dir,"
+		" r.site, r.job_id, r.workdir, r.status, r.cancel_asked"
+		" FROM intents i JOIN runs r ON r.id = i.run_id"
+		" WHERE i.verb = ?1 AND (NOT ?2 OR i.step > 0) ORDER BY i.id",
+		&stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(call, conn,
-		       "SELECT i.run_id, i.verb, i.step, i.try_at, i.tries, r.uid, r.name, r.dir,"
-		       " r.site, r.job_id, r.workdir, r.status, r.cancel_asked"
-		       " FROM intents i JOIN runs r ON r.id = i.run_id"
-		       " WHERE i.verb = ?1 AND (NOT ?2 OR i.step > 0) ORDER BY i.id",
-		       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, verb);

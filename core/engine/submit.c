@@ -112,22 +112,19 @@ static int begin(struct engine *e, const struct mk_intent *intent)
 static int next_runs(struct engine *e, const struct mk_site *site, int64_t slots)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(&e->call, e->m->db, &conn);
+	int r = mk_db_read(
+		&e->call, e->m->db,
+		"SELECT i.run_id, r.uid, r.name, r.dir, r.site, r.workdir"
+		" FROM intents i JOIN runs r ON r.id = i.run_id"
+		" WHERE i.verb = 'submit' AND i.step = 0 AND i.held = 0 AND i.try_at <= ?1"
+		" AND r.site = ?2 AND r.cancel_asked = 0"
+		" AND NOT EXISTS (SELECT 1 FROM run_after a JOIN runs o ON o.id = a.other_id"
+		"  WHERE a.run_id = i.run_id AND o.status != 2)"
+		" AND NOT EXISTS (SELECT 1 FROM settings WHERE key = 'queue_paused'"
+		"  AND value NOT IN ('', '0'))"
+		" ORDER BY i.id LIMIT ?3",
+		&stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(&e->call, conn,
-		       "SELECT i.run_id, r.uid, r.name, r.dir, r.site, r.workdir"
-		       " FROM intents i JOIN runs r ON r.id = i.run_id"
-		       " WHERE i.verb = 'submit' AND i.step = 0 AND i.held = 0 AND i.try_at <= ?1"
-		       " AND r.site = ?2 AND r.cancel_asked = 0"
-		       " AND NOT EXISTS (SELECT 1 FROM run_after a JOIN runs o ON o.id = a.other_id"
-		       "  WHERE a.run_id = i.run_id AND o.status != 2)"
-		       " AND NOT EXISTS (SELECT 1 FROM settings WHERE key = 'queue_paused'"
-		       "  AND value NOT IN ('', '0'))"
-		       " ORDER BY i.id LIMIT ?3",
-		       &stmt);
 	if (r < 0)
 		return r;
 
@@ -181,16 +178,13 @@ static int next_runs(struct engine *e, const struct mk_site *site, int64_t slots
 static int failed_after(struct engine *e)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(&e->call, e->m->db, &conn);
+	int r = mk_db_read(
+		&e->call, e->m->db,
+		"SELECT i.run_id, o.dir, o.status FROM intents i"
+		" JOIN run_after a ON a.run_id = i.run_id JOIN runs o ON o.id = a.other_id"
+		" WHERE i.verb = 'submit' AND i.step = 0 AND o.status > 2 LIMIT 1",
+		&stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(&e->call, conn,
-		       "SELECT i.run_id, o.dir, o.status FROM intents i"
-		       " JOIN run_after a ON a.run_id = i.run_id JOIN runs o ON o.id = a.other_id"
-		       " WHERE i.verb = 'submit' AND i.step = 0 AND o.status > 2 LIMIT 1",
-		       &stmt);
 	if (r < 0)
 		return r;
 	r = mk_step(&e->call, stmt);
@@ -309,12 +303,9 @@ static int do_asked(struct engine *e)
 static int next_try(struct engine *e)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(&e->call, e->m->db, &conn);
+	int r = mk_db_read(&e->call, e->m->db, "SELECT min(try_at) FROM intents WHERE try_at > ?1",
+			   &stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(&e->call, conn, "SELECT min(try_at) FROM intents WHERE try_at > ?1", &stmt);
 	if (r < 0)
 		return r;
 
@@ -357,12 +348,10 @@ int submit_look(struct engine *e)
 bool submit_idle(struct engine *e)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
 	int64_t n = 0;
 
 	/* What is held waits for somebody who will ring. */
-	if (mk_db_reader(&e->call, e->m->db, &conn) < 0 ||
-	    mk_prepare(&e->call, conn,
+	if (mk_db_read(&e->call, e->m->db,
 		       "SELECT count(*) FROM intents i JOIN runs r ON r.id = i.run_id"
 		       " WHERE i.verb != 'submit' OR i.step > 0 OR (i.held = 0"
 		       " AND NOT EXISTS (SELECT 1 FROM settings WHERE key = 'queue_paused'"

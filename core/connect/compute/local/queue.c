@@ -11,16 +11,12 @@
 int mk_local_queues(struct mk_call *call, struct mk_site *site, mk_queue_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(call, site->m->db, &conn);
+	int r = mk_db_read(call, site->m->db,
+			   "SELECT coalesce(sum(i.step > 0), 0), coalesce(sum(i.step = 0), 0)"
+			   " FROM intents i JOIN runs r ON r.id = i.run_id"
+			   " WHERE i.verb = 'submit' AND r.site = ?1",
+			   &stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(call, conn,
-		       "SELECT coalesce(sum(i.step > 0), 0), coalesce(sum(i.step = 0), 0)"
-		       " FROM intents i JOIN runs r ON r.id = i.run_id"
-		       " WHERE i.verb = 'submit' AND r.site = ?1",
-		       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, site->name);
@@ -41,15 +37,12 @@ int mk_local_queues(struct mk_call *call, struct mk_site *site, mk_queue_emit *e
 int mk_local_list(struct mk_call *call, struct mk_site *site, mk_job_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_conn *conn;
-	int r = mk_db_reader(call, site->m->db, &conn);
+	int r = mk_db_read(
+		call, site->m->db,
+		"SELECT r.uid, r.job_id, r.status, r.raw_status, r.reason, r.submitted, r.started"
+		" FROM runs r WHERE r.status < 2 AND r.site = ?1 ORDER BY r.id",
+		&stmt);
 
-	if (r < 0)
-		return r;
-	r = mk_prepare(call, conn,
-		       "SELECT r.uid, r.job_id, r.status, r.raw_status, r.reason, r.submitted, r.started"
-		       " FROM runs r WHERE r.status < 2 AND r.site = ?1 ORDER BY r.id",
-		       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, site->name);
