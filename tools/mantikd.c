@@ -145,8 +145,10 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!foreground)
+	if (!foreground) {
 		detach();
+		mk_daemon_leave_job();
+	}
 	(void)umask(077);
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -156,8 +158,10 @@ int main(int argc, char **argv)
 	sigaddset(&blocked, SIGTERM);
 	sigaddset(&blocked, SIGINT);
 	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
-	/* A job that poked us has nothing to do with what we start. */
+	/* Started by hand in a job: it has nothing to do with what we start (see mantik_poke()). */
 	(void)unsetenv("MANTIK_RUN_ID");
+	(void)unsetenv("MANTIK_RUN_DIR");
+	(void)unsetenv("MANTIK_WORKING_DIRECTORY");
 	mk_call_init(&call);
 
 	int r = work(&call, &options, foreground, idle);

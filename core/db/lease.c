@@ -327,8 +327,10 @@ int mk_lease_take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
 		r = mk_lease_look(call, m->data_dir, &seen);
 	if (r < 0)
 		return r;
-	/* HERE with the lock in our hands: this process itself, or a pid of another container */
-	if (seen.state == MK_LEASE_AWAY || seen.state == MK_LEASE_GONE)
+	/* HERE with the lock in our hands: this process itself, or one whose lock lies in another
+	 * run directory (a network file system). */
+	if (seen.state == MK_LEASE_AWAY || seen.state == MK_LEASE_GONE ||
+	    (seen.state == MK_LEASE_HERE && seen.pid != getpid()))
 		return fail_held(call, &seen);
 	r = record_write(call, lease->path, &lease->self);
 	if (r < 0)

@@ -11,9 +11,12 @@
  * after the commit and before the last look; a refused ring starts another mantikd, which waits
  * for the lease.
  *
+ * The socket lies in the run directory of whoever started mantikd. Others may have another one: a
+ * job, cron and sudo have no $XDG_RUNTIME_DIR. So <data>/doorbell leads to it, too.
+ *
  * mantikd itself detaches (tools/mantikd.c); here it is only spawned and its first, short-lived
  * process reaped. It gets no descriptor of ours: a daemon that inherited /dev/fuse would keep a
- * dead mount alive.
+ * dead mount alive. Nor what marks a job (MANTIK_RUN_ID …): it would end with the job's cancel.
  */
 #include "engine/poke.h"
 
@@ -33,20 +36,39 @@
 #define MANTIKD_DIRS "/usr/local/libexec/mantik:/usr/local/bin:/usr/libexec/mantik:/usr/bin"
 #endif
 
-static const char socket_name[] = "mantikd";
+extern char **environ;
 
-/* The run directory by descriptor, so that a long path fits a socket address. */
-static int address(const struct mantik *m, struct sockaddr_un *ret, int *ret_dir)
+static const char socket_name[] = "mantikd", link_name[] = "doorbell";
+
+/* The directory by descriptor, so that a long path fits a socket address. */
+static int address(const char *folder, const char *name, struct sockaddr_un *ret, int *ret_dir)
 {
-	int dir = open(m->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (dir < 0)
 		return -errno;
 	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-	(void)snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dir,
-		       socket_name);
+	(void)snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/%s", dir, name);
 	*ret_dir = dir;
 	return 0;
+}
+
+/* <data>/doorbell -> our socket. Whoever has our run directory finds us without. */
+static void make_link(const struct mantik *m)
+{
+	_cleanup_free_ char *target = mk_strf("%s/%s", m->run_dir, socket_name);
+	_cleanup_free_ char *path = mk_strf("%s/%s", m->data_dir, link_name);
+	_cleanup_free_ char *part = mk_strf("%s.%d", path, (int)getpid());
+	char now[4096];
+	ssize_t n = readlink(path, now, sizeof(now) - 1);
+
+	if (n > 0) {
+		now[n] = 0;
+		if (strcmp(now, target) == 0)
+			return;
+	}
+	if (symlink(target, part) < 0 || rename(part, path) < 0)
+		(void)unlink(part);
 }
 
 int mk_poke_bind(struct mk_call *call, struct mantik *m, int *ret_fd)
@@ -62,13 +84,14 @@ int mk_poke_bind(struct mk_call *call, struct mantik *m, int *ret_fd)
 	if (r < 0)
 		return r;
 	mk_poke_unbind(m);
-	r = address(m, &to, &dir);
+	r = address(m->run_dir, socket_name, &to, &dir);
 	if (r == 0 && bind(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
 		r = -errno;
 	if (r < 0)
 		return mk_fail(call, -r, "%s: cannot bind mantikd's socket: %s", m->run_dir,
 			       strerror(-r));
 	(void)chmod(to.sun_path, 0600);
+	make_link(m);
 	*ret_fd = mk_steal_fd(&fd);
 	return 0;
 }
@@ -80,7 +103,7 @@ void mk_poke_unbind(struct mantik *m)
 	(void)unlink(path);
 }
 
-int mk_poke_ring(struct mantik *m)
+static int ring(const char *folder, const char *name)
 {
 	_cleanup_close_ int dir = -1;
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -88,7 +111,7 @@ int mk_poke_ring(struct mantik *m)
 
 	if (fd < 0)
 		return -errno;
-	if (address(m, &to, &dir) < 0)
+	if (address(folder, name, &to, &dir) < 0)
 		return -ENOENT;
 	if (sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)) == 1)
 		return 0;
@@ -96,6 +119,13 @@ int mk_poke_ring(struct mantik *m)
 	if (errno == EAGAIN || errno == ENOBUFS)
 		return 0;
 	return -ENOENT;
+}
+
+int mk_poke_ring(struct mantik *m)
+{
+	int r = ring(m->run_dir, socket_name);
+
+	return r == -ENOENT ? ring(m->data_dir, link_name) : r;
 }
 
 static bool executable(const char *path)
@@ -137,6 +167,34 @@ char *mk_poke_daemon_path(void)
 	return NULL;
 }
 
+/* What only the job that we may be in has: not for mantikd. */
+static bool is_of_a_job(const char *variable)
+{
+	static const char *const marks[] = {"MANTIK_RUN_ID=", "MANTIK_RUN_DIR=",
+					    "MANTIK_WORKING_DIRECTORY="};
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(*marks); i++)
+		if (strncmp(variable, marks[i], strlen(marks[i])) == 0)
+			return true;
+	return false;
+}
+
+/* The variables are the environment's own; only the array is new. */
+static char **clean_environment(void)
+{
+	size_t n = 0, kept = 0;
+
+	while (environ[n])
+		n++;
+
+	char **env = calloc(n + 1, sizeof(*env));
+
+	for (size_t i = 0; env && i < n; i++)
+		if (!is_of_a_job(environ[i]))
+			env[kept++] = environ[i];
+	return env;
+}
+
 static int start(struct mk_call *call, struct mantik *m)
 {
 	_cleanup_free_ char *path = mk_poke_daemon_path();
@@ -149,7 +207,8 @@ static int start(struct mk_call *call, struct mantik *m)
 
 	const char *const argv[] = {path,	   "--data",   m->data_dir,   "--cache",
 				    m->cache_dir, "--config", m->config_dir, NULL};
-	struct mk_spawn spawn = {.path = path, .argv = argv};
+	_cleanup_free_ char **env = clean_environment();
+	struct mk_spawn spawn = {.path = path, .argv = argv, .env = env};
 	pid_t pid;
 	int r = mk_spawn(call, &spawn, &pid);
 

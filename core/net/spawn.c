@@ -36,7 +36,8 @@ int mk_spawn(struct mk_call *call, const struct mk_spawn *spawn, pid_t *ret)
 		posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
 	posix_spawn_file_actions_addclosefrom_np(&files, 3);
 
-	int r = posix_spawn(&pid, spawn->path, &files, &attr, (char *const *)spawn->argv, environ);
+	int r = posix_spawn(&pid, spawn->path, &files, &attr, (char *const *)spawn->argv,
+			    spawn->env ? spawn->env : environ);
 
 	posix_spawn_file_actions_destroy(&files);
 	posix_spawnattr_destroy(&attr);

@@ -12,6 +12,7 @@
 struct mk_spawn {
 	const char *path;
 	const char *const *argv; /* NULL-terminated */
+	char *const *env;	 /* NULL: ours */
 	bool keep_stderr;	 /* ours, a log file */
 	bool hold_signals;	 /* TERM, INT and HUP wait until it asks for them */
 };

@@ -14,6 +14,8 @@ int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle,
 		  bool own_log) _must_check_;
 /* The journal's steps by number, NULL after the last: what MK_ABORT_AT takes (tests). */
 const char *mk_daemon_step(int i);
+/* A mantikd that a job started is no part of the job: it leaves the job's control group. */
+void mk_daemon_leave_job(void);
 /* Keeper of one local job; the exit code of its process. Single-threaded. */
 int mk_shepherd_main(const char *record);
 

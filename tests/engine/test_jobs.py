@@ -42,7 +42,9 @@ def test_the_environment_is_built_not_inherited(engine):
         "HOME": engine.platform.home, "USER": me.pw_name, "LOGNAME": me.pw_name,
         "SHELL": me.pw_shell, "PATH": "/usr/bin:/bin:/x", "LANG": "C.UTF-8", "TZ": "Europe/Berlin",
         "MANTIK_RUN_ID": run.uid, "MANTIK_RUN_DIR": run.workdir + "/.mantik",
-        "MANTIK_WORKING_DIRECTORY": run.workdir, "LR": "1e-5"}
+        "MANTIK_WORKING_DIRECTORY": run.workdir, "LR": "1e-5",
+        "MANTIK_DATA_DIR": engine.platform.data, "MANTIK_CACHE_DIR": engine.platform.cache,
+        "MANTIK_CONFIG_DIR": engine.platform.config}
 
 
 def test_one_slot_runs_one_after_another_in_order(platform):

@@ -167,13 +167,11 @@ class Engine:
 
     def poke(self):
         import socket
-        folder = os.path.join(self.platform.env["XDG_RUNTIME_DIR"], "mantik")
-        for name in os.listdir(folder):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-                try:
-                    s.sendto(b"x", os.path.join(folder, name, "mantikd"))
-                except OSError:
-                    pass
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            try:
+                s.sendto(b"x", os.path.join(self.platform.data, "doorbell"))
+            except OSError:
+                pass
 
     def kill(self):
         for p in self.daemons:

@@ -11,8 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
+
+#define GROUP "mantik-"
 
 static int put(const char *group, const char *file, const char *text)
 {
@@ -70,7 +73,7 @@ char *mk_cgroup_make(const char *uid)
 		return NULL;
 
 	_cleanup_free_ char *group =
-		mk_strf("%s%s/mantik-%s", mount, strcmp(own, "/") == 0 ? "" : own, uid);
+		mk_strf("%s%s/" GROUP "%s", mount, strcmp(own, "/") == 0 ? "" : own, uid);
 
 	if (mkdir(group, 0700) < 0 && errno != EEXIST)
 		return NULL;
@@ -106,4 +109,19 @@ bool mk_cgroup_populated(const char *group)
 void mk_cgroup_remove(const char *group)
 {
 	(void)rmdir(group);
+}
+
+void mk_cgroup_leave(void)
+{
+	_cleanup_free_ char *mount = mount_point();
+	_cleanup_free_ char *own = own_group();
+	char *inside = own ? strstr(own, "/" GROUP) : NULL;
+
+	if (!mount || !inside)
+		return;
+	*inside = 0;
+
+	_cleanup_free_ char *above = mk_strf("%s%s", mount, own);
+
+	(void)mk_cgroup_join(above, getpid());
 }

@@ -12,5 +12,7 @@ int mk_cgroup_join(const char *group, pid_t pid);
 void mk_cgroup_kill(const char *group);
 bool mk_cgroup_populated(const char *group);
 void mk_cgroup_remove(const char *group);
+/* Goes up out of the group of a run, if we were started in one. */
+void mk_cgroup_leave(void);
 
 #endif

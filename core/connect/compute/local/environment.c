@@ -24,6 +24,9 @@ enum source {
 	RUN_UID,
 	RUN_DIR,
 	RUN_WORKDIR,
+	DATA_DIR,
+	CACHE_DIR,
+	CONFIG_DIR,
 };
 
 static const struct {
@@ -42,6 +45,10 @@ static const struct {
 	{"MANTIK_RUN_ID", RUN_UID, NULL},
 	{"MANTIK_RUN_DIR", RUN_DIR, NULL},
 	{"MANTIK_WORKING_DIRECTORY", RUN_WORKDIR, NULL},
+	/* So that mantikctl in a job finds the platform it belongs to. */
+	{"MANTIK_DATA_DIR", DATA_DIR, NULL},
+	{"MANTIK_CACHE_DIR", CACHE_DIR, NULL},
+	{"MANTIK_CONFIG_DIR", CONFIG_DIR, NULL},
 };
 
 int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
@@ -82,6 +89,15 @@ int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_j
 			break;
 		case RUN_WORKDIR:
 			value = cwd;
+			break;
+		case DATA_DIR:
+			value = site->m->data_dir;
+			break;
+		case CACHE_DIR:
+			value = site->m->cache_dir;
+			break;
+		case CONFIG_DIR:
+			value = site->m->config_dir;
 			break;
 		}
 		if (value && mk_pairs_set(ret, table[i].name, value) < 0)

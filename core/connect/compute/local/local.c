@@ -91,7 +91,7 @@ static void judge_end(const struct mk_state *s, struct mk_job *ret)
 /* Something of the job is left though its shepherd is gone. */
 static bool orphans(const struct mk_state *s, const char *key)
 {
-	return (s->cgroup && mk_cgroup_populated(s->cgroup)) || mk_process_signal_all(0, key, 0) > 0;
+	return (s->cgroup && mk_cgroup_populated(s->cgroup)) || mk_process_signal_all(0, 0, key, 0) > 0;
 }
 
 /* -ENOENT when it never ran and may be submitted. */
@@ -248,8 +248,8 @@ static int end_orphans(struct mk_call *call, struct mk_site *site, const struct 
 {
 	int64_t kill_at = mk_now_mono() + mantik_option_duration(site->m, "cancel_grace");
 
-	(void)mk_process_signal_all(0, key, SIGTERM);
-	(void)mk_process_signal_all(0, key, SIGCONT);
+	(void)mk_process_signal_all(0, 0, key, SIGTERM);
+	(void)mk_process_signal_all(0, 0, key, SIGCONT);
 	while (orphans(s, key)) {
 		int r = mk_call_check(call, "the job's processes");
 
@@ -258,7 +258,7 @@ static int end_orphans(struct mk_call *call, struct mk_site *site, const struct 
 		if (mk_now_mono() >= kill_at) {
 			if (s->cgroup)
 				mk_cgroup_kill(s->cgroup);
-			(void)mk_process_signal_all(0, key, SIGKILL);
+			(void)mk_process_signal_all(0, 0, key, SIGKILL);
 		}
 		/* They are nobody's children of ours: there is no event to wait for. */
 		usleep(50000);
@@ -326,6 +326,11 @@ static int local_files(struct mk_call *call, struct mk_site *site, const char *i
 	*ret_role = "local";
 	*ret_path = mk_strdup(workdir);
 	return 0;
+}
+
+void mk_daemon_leave_job(void)
+{
+	mk_cgroup_leave();
 }
 
 const struct mk_compute mk_compute_local = {

@@ -77,10 +77,14 @@ int mk_process_fd(const struct mk_process *process);
 /*
  * Signals every process of a run: descendants of `root` (the shepherd itself, a subreaper, so that
  * nobody escapes by double fork or setsid; 0 = none) and processes whose environment holds
- * MANTIK_RUN_ID=<uid> (NULL = do not look). Never init, itself, or a process of another user.
+ * MANTIK_RUN_ID=<uid> (NULL = do not look). Never init, itself, or a process of another user; nor a
+ * mantikd or shepherd that the job's own mantikctl started, with all below it: they work for the
+ * user, not for the run. `leader`: the job's first process, which until exec looks like one.
  * Returns how many there were. sig 0 only counts.
  */
-int mk_process_signal_all(pid_t root, const char *uid, int sig);
+int mk_process_signal_all(pid_t root, pid_t leader, const char *uid, int sig);
+/* Below root there are such mantikds and nothing else. */
+bool mk_process_only_daemons(pid_t root, pid_t leader);
 
 /* --- the job's environment (environment.c) --- */
 /* All of it, nothing inherited: the table in environment.c, then the plan's variables. */

@@ -105,6 +105,7 @@ struct entry {
 	pid_t parent;
 	uint64_t start;
 	bool ours;
+	bool daemon; /* a mantikd or shepherd */
 };
 
 struct table {
@@ -173,6 +174,27 @@ static bool environment_has(pid_t pid, const char *uid)
 	return false;
 }
 
+/* By the name of its program, which a package that was upgraded meanwhile may have replaced. */
+static bool is_daemon(pid_t pid)
+{
+	static const char name[] = "/mantikd", gone[] = " (deleted)";
+	char path[64], target[4096];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n <= 0)
+		return false;
+	target[n] = 0;
+
+	size_t len = (size_t)n;
+
+	if (len > strlen(gone) && strcmp(target + len - strlen(gone), gone) == 0)
+		target[len -= strlen(gone)] = 0;
+	return len >= strlen(name) && strcmp(target + len - strlen(name), name) == 0;
+}
+
 static int by_pid(const void *a, const void *b)
 {
 	const struct entry *x = a, *y = b;
@@ -180,26 +202,30 @@ static int by_pid(const void *a, const void *b)
 	return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
-/* Marks the descendants of root: a generation a round, until a round finds none. */
-static void mark_descendants(struct table *t, pid_t root)
+/* Marks the descendants of root: a generation a round, until a round finds none. Below a mantikd
+ * that is not the leader nobody is looked for. */
+static void mark_descendants(struct table *t, pid_t root, pid_t leader)
 {
 	qsort(t->v, t->n, sizeof(*t->v), by_pid);
 	for (bool more = true; more;) {
 		more = false;
 		for (size_t i = 0; i < t->n; i++) {
-			if (t->v[i].ours)
+			if (t->v[i].ours || t->v[i].daemon)
 				continue;
 
 			struct entry key = {.pid = t->v[i].parent};
 			struct entry *parent = bsearch(&key, t->v, t->n, sizeof(key), by_pid);
 
-			t->v[i].ours = t->v[i].parent == root || (parent && parent->ours);
+			if (t->v[i].parent != root && !(parent && parent->ours))
+				continue;
+			t->v[i].daemon = t->v[i].pid != leader && is_daemon(t->v[i].pid);
+			t->v[i].ours = !t->v[i].daemon;
 			more |= t->v[i].ours;
 		}
 	}
 }
 
-int mk_process_signal_all(pid_t root, const char *uid, int sig)
+int mk_process_signal_all(pid_t root, pid_t leader, const char *uid, int sig)
 {
 	_cleanup_(table_free) struct table t = {};
 	int n = 0;
@@ -207,13 +233,13 @@ int mk_process_signal_all(pid_t root, const char *uid, int sig)
 	if (all_processes(&t) < 0)
 		return 0;
 	if (root > 0 && t.n)
-		mark_descendants(&t, root);
+		mark_descendants(&t, root, leader);
 	for (size_t i = 0; i < t.n; i++) {
 		struct entry *e = &t.v[i];
 
 		if (e->pid <= 1 || e->pid == getpid() || e->pid == root)
 			continue;
-		if (!e->ours && uid && environment_has(e->pid, uid))
+		if (!e->ours && uid && environment_has(e->pid, uid) && !is_daemon(e->pid))
 			e->ours = true;
 		if (!e->ours)
 			continue;
@@ -224,4 +250,20 @@ int mk_process_signal_all(pid_t root, const char *uid, int sig)
 		n += r != -ESRCH;
 	}
 	return n;
+}
+
+bool mk_process_only_daemons(pid_t root, pid_t leader)
+{
+	_cleanup_(table_free) struct table t = {};
+	bool daemons = false;
+
+	if (all_processes(&t) < 0 || !t.n)
+		return false;
+	mark_descendants(&t, root, leader);
+	for (size_t i = 0; i < t.n; i++) {
+		if (t.v[i].ours)
+			return false;
+		daemons |= t.v[i].daemon;
+	}
+	return daemons;
 }

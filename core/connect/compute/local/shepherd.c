@@ -16,7 +16,8 @@
  * `started` = it ran, never again.
  *
  * As a subreaper the shepherd inherits every process of the job that loses its parent: setsid and
- * double forks escape nothing, and "no children" means "nothing left". Single-threaded; may block.
+ * double forks escape nothing, and "no children" means "nothing left". A mantikd that the job's own
+ * mantikctl started is inherited, too, but is none of the job's. Single-threaded; may block.
  */
 #include "connect/compute/local/local.h"
 
@@ -226,6 +227,18 @@ static void child(struct shepherd *s)
 
 /* --- watching ------------------------------------------------------------------------------- */
 
+static int signal_job(const struct shepherd *s, int sig)
+{
+	return mk_process_signal_all(getpid(), s->state.job.pid, NULL, sig);
+}
+
+/* Twice: who forks while the first look goes on can be missed by one. */
+static bool only_daemons(const struct shepherd *s)
+{
+	return mk_process_only_daemons(getpid(), s->state.job.pid) &&
+	       mk_process_only_daemons(getpid(), s->state.job.pid);
+}
+
 static void begin_end(struct shepherd *s, enum mk_cause cause, int64_t grace_ms)
 {
 	if (s->ending)
@@ -233,16 +246,16 @@ static void begin_end(struct shepherd *s, enum mk_cause cause, int64_t grace_ms)
 	s->ending = true;
 	s->state.cause = cause;
 	s->kill_at = mk_now_mono() + grace_ms * MK_MS;
-	(void)mk_process_signal_all(getpid(), NULL, SIGTERM);
+	(void)signal_job(s, SIGTERM);
 	/* A stopped process takes its TERM only when it goes on. */
-	(void)mk_process_signal_all(getpid(), NULL, SIGCONT);
+	(void)signal_job(s, SIGCONT);
 }
 
 static void kill_all(struct shepherd *s)
 {
 	if (s->cgroup)
 		mk_cgroup_kill(s->cgroup);
-	(void)mk_process_signal_all(getpid(), NULL, SIGKILL);
+	(void)signal_job(s, SIGKILL);
 }
 
 /* Reaps what ended. True when nothing is left. */
@@ -257,7 +270,7 @@ static bool reap(struct shepherd *s)
 		if (pid < 0)
 			return true; /* ECHILD: a subreaper without children has no descendants */
 		if (pid == 0)
-			return false;
+			return s->leader_gone && only_daemons(s);
 		if (pid != s->state.job.pid)
 			continue;
 		s->leader_gone = true;
