@@ -81,7 +81,7 @@ static pid_t holder(struct platform *p)
 }
 
 /* Processes that were started for this platform and still are. */
-static bool one_is_left(struct platform *p)
+static int n_left(struct platform *p)
 {
 	DIR *dir = opendir("/proc");
 	int n = 0;
@@ -96,7 +96,14 @@ static bool one_is_left(struct platform *p)
 	}
 	if (dir)
 		closedir(dir);
-	return n == 1;
+	return n;
+}
+
+/* Twice: one that forks on (mantikd detaches) while the first look goes on can be missed by it: gone
+ * before it was read, and its child not yet in the list. */
+static bool one_is_left(struct platform *p)
+{
+	return n_left(p) == 1 && n_left(p) == 1;
 }
 
 static char *link_of(pid_t pid, const char *name)
