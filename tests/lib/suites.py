@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -220,7 +221,19 @@ def allowed_skips():
     return allowed
 
 
+def like_a_terminal():
+    """What a test may count on however this was started: behind `nohup` or `&` Ctrl-C and hang-up
+    are ignored, a service may have blocked more or come with a umask of its own."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGUSR1,
+                   signal.SIGUSR2, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(0o022)
+
+
 def main():
+    like_a_terminal()
     known = suites()
     parser = argparse.ArgumentParser(prog="tests/run", description="Builds and runs the tests.")
     parser.add_argument("suite", nargs="*", help="only these: " + " ".join(known))
