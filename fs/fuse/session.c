@@ -108,12 +108,11 @@ static int mount_it(struct mk_call *call, struct mount *mount, const struct sess
 }
 
 /* The kernel reads ahead 128 KiB for FUSE whatever is asked for; root may raise it. */
-static void raise_readahead(struct mk_call *call, const char *mountpoint)
+static void raise_readahead(unsigned minor)
 {
 	char path[64];
-	unsigned minor;
 
-	if (getuid() != 0 || mk_mount_device(call, mountpoint, &minor) < 0)
+	if (getuid() != 0)
 		return;
 	(void)snprintf(path, sizeof(path), "/sys/class/bdi/0:%u/read_ahead_kb", minor);
 
@@ -228,13 +227,18 @@ int session_serve(struct mk_call *call, const struct session_plan *plan, bool *r
 		.files_lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 
+	unsigned minor;
+
 	*ret_clean = true;
 
 	int r = mount_it(call, &mount, plan);
 
 	if (r < 0)
 		return r;
-	raise_readahead(call, plan->mountpoint);
+	if (mk_mount_device(call, plan->mountpoint, &minor) == 0) {
+		fs_tree_mounted(mount.tree, minor);
+		raise_readahead(minor);
+	}
 	mount.trace = plan->options->trace ? trace_new(STDERR_FILENO) : NULL;
 	mount.lanes = mk_lanes_new(LANE_THREADS);
 	mount.sweeper = sweeper_new(&mount);

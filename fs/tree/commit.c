@@ -171,7 +171,7 @@ static int remember(struct fs_at *at, struct fs_handle *handle, int r)
  */
 static bool is_last_close(struct fs_at *at, struct fs_handle *handle)
 {
-	int left = fs_who_writes(at->call, at->ino), others = 0;
+	int left = fs_who_writes(at), others = 0;
 
 	fs_lock(at->tree);
 	for (struct fs_handle *h = at->tree->writers; h; h = h->next_writer)

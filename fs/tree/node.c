@@ -372,6 +372,11 @@ int fs_tree_new(struct mk_call *call, struct mantik *m, const struct fs_tree_opt
 	return 0;
 }
 
+void fs_tree_mounted(struct fs_tree *tree, unsigned minor)
+{
+	atomic_store(&tree->device, minor);
+}
+
 void fs_tree_free(struct fs_tree *tree)
 {
 	if (!tree)

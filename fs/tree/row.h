@@ -325,8 +325,8 @@ uint64_t fs_reader_seen(struct fs_at *at); /* 0 unknown */
 pid_t fs_who_group(struct mk_call *call);   /* thread group of the asker; 0 unknown */
 pid_t fs_who_session(struct mk_call *call); /* 0 unknown */
 bool fs_who_killed(struct mk_call *call);   /* it is dying by a signal */
-/* How many descriptors of this file the asker's process has open for writing. */
-int fs_who_writes(struct mk_call *call, uint64_t ino);
+/* How many descriptors of this file in this mount the asker's process has open for writing. */
+int fs_who_writes(struct fs_at *at);
 
 /* --- handles ------------------------------------------------------------------------------- */
 
@@ -425,6 +425,7 @@ struct fs_gauge {
 struct fs_tree {
 	struct mantik *m;
 	char *mountpoint;
+	_Atomic unsigned device; /* minor number of the mount; 0: not mounted */
 	bool read_only;
 	uid_t uid;
 	gid_t gid;

@@ -31,6 +31,8 @@ struct fs_tree_options {
 
 int fs_tree_new(struct mk_call *call, struct mantik *m, const struct fs_tree_options *options,
 		struct fs_tree **ret) _must_check_;
+/* It is mounted, on the device 0:minor. */
+void fs_tree_mounted(struct fs_tree *tree, unsigned minor);
 void fs_tree_free(struct fs_tree *tree); /* all nodes and handles must be gone or are dropped */
 
 struct fs_node *fs_tree_root(struct fs_tree *tree); /* a reference of the tree's own */

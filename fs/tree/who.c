@@ -72,9 +72,38 @@ bool fs_who_killed(struct mk_call *call)
 	return p && strtoul(p + 1, NULL, 10) & SIGNALED;
 }
 
+/* Is this mount of the process's, by its mount id, another one than ours? A text has the same inode
+ * number in every mount. A mount that cannot be found (detached) may be ours. */
+static bool is_elsewhere(pid_t pid, long long mount, unsigned device)
+{
+	char path[64];
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	bool elsewhere = false;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)pid);
+
+	FILE *f = device ? fopen(path, "re") : NULL;
+
+	if (!f)
+		return false;
+	while (getline(&line, &size, f) > 0) {
+		long long id;
+		unsigned minor;
+
+		/* proc(5): id parent major:minor … */
+		if (sscanf(line, "%lld %*d %*u:%u", &id, &minor) == 2 && id == mount) {
+			elsewhere = minor != device;
+			break;
+		}
+	}
+	(void)fclose(f);
+	return elsewhere;
+}
+
 /* One descriptor of a process: open for writing, and this file? fdinfo names the inode since Linux
  * 5.14; an older kernel tells nothing. Reading it never touches the file. */
-static bool descriptor_writes(pid_t pid, const char *name, uint64_t ino)
+static bool descriptor_writes(pid_t pid, const char *name, uint64_t ino, unsigned device)
 {
 	char file[300], buf[1024];
 
@@ -83,14 +112,16 @@ static bool descriptor_writes(pid_t pid, const char *name, uint64_t ino)
 		return false;
 
 	const char *flags = strstr(buf, "flags:"), *inode = strstr(buf, "\nino:");
+	const char *mount = strstr(buf, "\nmnt_id:");
 
-	return flags && inode && strtoull(inode + 5, NULL, 10) == ino &&
-	       (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
+	return flags && inode && mount && strtoull(inode + 5, NULL, 10) == ino &&
+	       (strtoul(flags + 6, NULL, 8) & O_ACCMODE) != O_RDONLY &&
+	       !is_elsewhere(pid, strtoll(mount + 8, NULL, 10), device);
 }
 
-int fs_who_writes(struct mk_call *call, uint64_t ino)
+int fs_who_writes(struct fs_at *at)
 {
-	pid_t group = fs_who_group(call);
+	pid_t group = fs_who_group(at->call);
 	char path[64];
 	int n = 0;
 
@@ -103,7 +134,8 @@ int fs_who_writes(struct mk_call *call, uint64_t ino)
 	if (!dir)
 		return 0;
 	for (struct dirent *e; (e = readdir(dir));)
-		n += e->d_name[0] != '.' && descriptor_writes(group, e->d_name, ino);
+		n += e->d_name[0] != '.' &&
+		     descriptor_writes(group, e->d_name, at->ino, at->tree->device);
 	closedir(dir);
 	return n;
 }

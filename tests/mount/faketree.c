@@ -240,6 +240,12 @@ int fs_tree_new(struct mk_call *call, struct mantik *m, const struct fs_tree_opt
 	return 0;
 }
 
+void fs_tree_mounted(struct fs_tree *tree, unsigned minor)
+{
+	(void)tree;
+	(void)minor;
+}
+
 void fs_tree_free(struct fs_tree *tree)
 {
 	if (!tree)

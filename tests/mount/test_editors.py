@@ -149,6 +149,19 @@ def test_save_over_a_version_not_read_is_refused(shared, shared_mount, second):
         f.write(old)
 
 
+def test_close_in_one_mount_though_open_in_another(shared_mount, second):
+    """A text has one inode number in every mount: a descriptor of the other is no copy of ours, so
+    the close is the end of the text and says what is wrong with it."""
+    path, other = (m.path("projects/p/project.yaml") for m in (shared_mount, second))
+    before = read(path)
+    with open(path, "r+"):
+        with pytest.raises(OSError) as e:
+            with open(other, "w") as f:
+                f.write("nonsense_key: 1\n")
+        assert e.value.errno == 22  # EINVAL
+    assert read(path) == before
+
+
 def test_unknown_names_are_refused(shared_mount):
     for name in ("new.yaml", "notes.txt", "x"):
         with pytest.raises(PermissionError):
