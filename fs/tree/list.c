@@ -23,17 +23,6 @@ struct fs_dirname {
 	char *name;
 };
 
-int fs_opendir(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
-	       struct fs_handle **ret)
-{
-	struct fs_at at;
-
-	fs_at_node(call, node, tree, &at);
-	if (!S_ISDIR(at.row->mode))
-		return mk_fail(call, ENOTDIR, "%s is not a directory", at.name);
-	return fs_handle_new(&at, FS_H_DIR, O_RDONLY | O_DIRECTORY, ret);
-}
-
 static void forget_names(struct fs_handle *handle)
 {
 	for (size_t i = 0; i < handle->n_names; i++)
@@ -73,7 +62,7 @@ static int collect(void *arg, const struct fs_child *child)
 	return 0;
 }
 
-/* The snapshot of an unpaged directory: taken when the reading begins. */
+/* The snapshot of an unpaged directory. */
 static int snapshot(struct fs_at *at, struct fs_handle *handle)
 {
 	struct collect c = {.call = at->call};
@@ -92,6 +81,37 @@ static int snapshot(struct fs_at *at, struct fs_handle *handle)
 	}
 	pthread_mutex_unlock(&handle->lock);
 	return r < 0 ? r : 0;
+}
+
+/*
+ * The listing is asked for here and not at the first reading: the kernel lets one process at a time
+ * read a directory (libfuse 3.14 does not get it PARALLEL_DIROPS) and the others would wait for a
+ * slow remote in a lock that no signal ends. Here each waits on its own.
+ */
+int fs_opendir(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
+	       struct fs_handle **ret)
+{
+	struct fs_at at;
+	struct fs_handle *handle;
+
+	fs_at_node(call, node, tree, &at);
+	if (!S_ISDIR(at.row->mode))
+		return mk_fail(call, ENOTDIR, "%s is not a directory", at.name);
+
+	int r = fs_handle_new(&at, FS_H_DIR, O_RDONLY | O_DIRECTORY, &handle);
+
+	if (r < 0)
+		return r;
+	if (at.row->list && !(at.row->flags & FS_PAGED)) {
+		r = snapshot(&at, handle);
+		if (r < 0) {
+			fs_drop(tree, handle);
+			return r;
+		}
+		handle->unread = true;
+	}
+	*ret = handle;
+	return 0;
 }
 
 struct reading {
@@ -270,8 +290,9 @@ int fs_readdir(struct mk_call *call, struct fs_tree *tree, struct fs_handle *han
 	if (dir.row->list && !(dir.row->flags & FS_PAGED)) {
 		pthread_mutex_lock(&handle->lock);
 
-		bool listed = handle->listed && offset > 0;
+		bool listed = handle->listed && (offset > 0 || handle->unread);
 
+		handle->unread = false;
 		pthread_mutex_unlock(&handle->lock);
 		/* Before the first entry: what cannot be asked fails, it is never a short list. */
 		if (!listed) {

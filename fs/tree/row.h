@@ -377,6 +377,8 @@ struct fs_handle {
 	struct fs_dirname *names; /* snapshot of an unpaged directory */
 	size_t n_names;
 	bool listed;
+	bool unread; /* … at open, and not read from the beginning since: that reads it, a second
+		      * time takes another */
 };
 
 int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct fs_handle **ret);

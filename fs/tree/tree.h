@@ -69,6 +69,8 @@ int fs_access(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 int fs_readlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 		struct mk_buf *ret) _must_check_;
 
+/* Lists what may change meanwhile, which may wait for a remote: MK_PUNT, ETIMEDOUT … as fs_readdir,
+ * which then does not. */
 int fs_opendir(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 	       struct fs_handle **ret) _must_check_;
 /*

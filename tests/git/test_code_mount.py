@@ -109,10 +109,11 @@ def test_silent_server_stops_nobody_else(platform, up):
             assert sorted(os.listdir(mount + "/projects/p/code/r/branches"))
             slowest = max(slowest, time.monotonic() - begin)
         assert slowest < 0.5
-        begin = time.monotonic()
-        looking[0].send_signal(signal.SIGINT)
-        assert looking[0].wait(5) != 0 and time.monotonic() - begin < 1
-        for process in looking[1:]:
+        for process in looking[:3]:  # any of them, not just who came first
+            begin = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(5) != 0 and time.monotonic() - begin < 1
+        for process in looking[3:]:
             out, _ = process.communicate(timeout=40)
             assert process.returncode != 0 and "timed out" in out and "main" not in out, out
 
