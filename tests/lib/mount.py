@@ -125,8 +125,11 @@ class Mount:
         finally:
             self.timer.cancel()
         assert not self.barked, "the watchdog came"
-        left = [p for p in self.platform.processes() if state(p) == "D"]
-        assert not left, stacks(left)
+        # For good, that is: a program that is being started is there for a moment, too.
+        stuck = lambda: [p for p in self.platform.processes() if state(p) == "D"]
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: not stuck(), "nobody stuck", 5)
+        assert not stuck(), stacks(stuck())
         if kind is None:
             bad = SUSPICIOUS.search(self.log())
             assert not bad, self.log()[:6000]
