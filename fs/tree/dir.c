@@ -29,6 +29,24 @@ static int begin(struct mk_call *call, struct fs_tree *tree, struct fs_node *par
 	return 0;
 }
 
+/* The same for a name that is to be made. */
+static int begin_new(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
+		     const char *name, struct fs_at *dir)
+{
+	struct fs_child child;
+	int r = begin(call, tree, parent, name, dir);
+
+	if (r < 0)
+		return r;
+	r = fs_at_find(dir, name, &child);
+	if (r == 0)
+		return mk_fail(call, EEXIST, "%s is there already", name);
+	if (r != -ENOENT)
+		return r;
+	mk_error_clear(call);
+	return 0;
+}
+
 static int entry(struct fs_at *dir, const struct fs_child *child, struct fs_entry *ret)
 {
 	struct fs_at at;
@@ -54,16 +72,10 @@ int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 {
 	struct fs_at dir;
 	struct fs_child child;
-	int r = begin(call, tree, parent, name, &dir);
+	int r = begin_new(call, tree, parent, name, &dir);
 
 	if (r < 0)
 		return r;
-	r = fs_at_find(&dir, name, &child);
-	if (r == 0)
-		return mk_fail(call, EEXIST, "%s is there already", name);
-	if (r != -ENOENT)
-		return r;
-	mk_error_clear(call);
 	child = (struct fs_child){.name = name};
 	if (dir.scratch || (dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
 		r = fs_scratch_make(&dir, name, S_IFDIR | 0755, &child);
@@ -79,16 +91,10 @@ int fs_symlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *paren
 {
 	struct fs_at dir;
 	struct fs_child child;
-	int r = begin(call, tree, parent, name, &dir);
+	int r = begin_new(call, tree, parent, name, &dir);
 
 	if (r < 0)
 		return r;
-	r = fs_at_find(&dir, name, &child);
-	if (r == 0)
-		return mk_fail(call, EEXIST, "%s is there already", name);
-	if (r != -ENOENT)
-		return r;
-	mk_error_clear(call);
 	if (!dir.scratch && !(dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
 		return mk_fail(call, EPERM, "%s: no link can be made here", name);
 	r = fs_scratch_make(&dir, name, S_IFLNK | 0777, &child);
@@ -180,7 +186,7 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 }
 
 /* An editor's file over a text: a save. */
-static int rename_over(struct fs_at *from, struct fs_at *to_dir, struct fs_at *to)
+static int rename_over(struct fs_at *from, struct fs_at *to)
 {
 	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT), answer = MK_BUF(MK_LIMIT_TEXT);
 	uint64_t seen = 0;
@@ -252,6 +258,28 @@ static bool is_below(struct fs_tree *tree, const struct fs_node *node,
 	return below;
 }
 
+/* The node of a name that was renamed, if the kernel knows it; row NULL: it stays the same. */
+static void move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_name,
+		      const struct fs_row *row)
+{
+	fs_lock(from->tree);
+
+	struct fs_node *node = fs_node_edge(from->tree, from->parent, from->name);
+
+	if (node)
+		node->refs++;
+	fs_unlock(from->tree);
+	if (!node)
+		return;
+	fs_node_move(from->tree, node, to_dir->node, new_name);
+	if (row) {
+		fs_lock(from->tree);
+		node->row = row;
+		fs_unlock(from->tree);
+	}
+	fs_node_unref(from->tree, node);
+}
+
 static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
 	if (!to_dir->scratch && !(to_dir->row->flags & FS_SCRATCH && fs_scratch_name(new_name)))
@@ -264,18 +292,7 @@ static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *
 
 	if (r < 0)
 		return r;
-
-	fs_lock(from->tree);
-
-	struct fs_node *node = fs_node_edge(from->tree, from->parent, from->name);
-
-	if (node)
-		node->refs++;
-	fs_unlock(from->tree);
-	if (node) {
-		fs_node_move(from->tree, node, to_dir->node, new_name);
-		fs_node_unref(from->tree, node);
-	}
+	move_node(from, to_dir, new_name, NULL);
 	return 0;
 }
 
@@ -289,22 +306,9 @@ static int rename_object(struct fs_at *from, struct fs_at *to_dir, const char *n
 	r = from->row->rename(from, to_dir, new_name);
 	if (r < 0)
 		return r;
-	fs_lock(from->tree);
-
-	struct fs_node *node = fs_node_edge(from->tree, from->parent, from->name);
-
-	if (node)
-		node->refs++;
-	fs_unlock(from->tree);
-	if (!node)
-		return 0;
-	fs_node_move(from->tree, node, to_dir->node, new_name);
-	if (from->parent != to_dir->node) { /* a run in deleted/ is another row */
-		fs_lock(from->tree);
-		node->row = fs_placeholder(to_dir->row, 0);
-		fs_unlock(from->tree);
-	}
-	fs_node_unref(from->tree, node);
+	/* a run in deleted/ is another row */
+	move_node(from, to_dir, new_name,
+		  from->parent == to_dir->node ? NULL : fs_placeholder(to_dir->row, 0));
 	return 0;
 }
 
@@ -340,7 +344,7 @@ int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	if (is_there && parent == new_parent && strcmp(name, new_name) == 0)
 		return 0;
 	if (child.scratch && is_there && !there.scratch) {
-		r = rename_over(&from, &to_dir, &to);
+		r = rename_over(&from, &to);
 		if (r == 0)
 			fs_node_detach(tree, parent, name);
 		return r;
