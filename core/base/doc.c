@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading YAML and JSON into struct mk_doc: see doc.h. Asking is in doc_ask.c, writing and merging
- * in doc_write.c.
+ * Reading YAML and JSON into struct mk_doc: see doc.h. Asking is in doc_ask.c, merging in
+ * doc_merge.c, writing in doc_write.c.
  *
  * libyaml gives events; a recursive descent over them (at most MAX_DEPTH deep) builds the tree.
  * Everything that could cost more than the text is long is bounded here: depth, nodes, keys, names
@@ -14,6 +14,8 @@
 #include <string.h>
 
 #include <yaml.h>
+
+#include "base/utf8.h"
 
 enum {
 	MAX_DEPTH = 64,
@@ -454,31 +456,6 @@ static int read_node(struct reader *r, int depth, struct mk_doc **ret)
 		return e;
 	*ret = mk_steal(&node);
 	return 0;
-}
-
-size_t mk_utf8_bad(const char *text, size_t len)
-{
-	for (size_t i = 0; i < len;) {
-		unsigned char c = (unsigned char)text[i];
-		size_t more = c < 0x80 ? 0 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-		uint32_t code = more == 3 ? c & 7u : more == 2 ? c & 15u : c & 31u;
-		static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-
-		if (c == 0 || (c >= 0x80 && c < 0xc2) || c > 0xf4 || more >= len - i)
-			return i;
-		for (size_t k = 1; k <= more; k++) {
-			unsigned char d = (unsigned char)text[i + k];
-
-			if ((d & 0xc0) != 0x80)
-				return i;
-			code = code << 6 | (d & 63u);
-		}
-		if (more && (code < least[more] || code > 0x10ffff ||
-			     (code >= 0xd800 && code < 0xe000)))
-			return i;
-		i += more + 1;
-	}
-	return len;
 }
 
 static int check_bytes(struct reader *r)

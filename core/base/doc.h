@@ -73,9 +73,6 @@ int mk_doc_texts(struct mk_call *call, const char *name, struct mk_doc *map, con
  * "owner"?` (nearest by edit distance, at most a third of its length). Not recursive. */
 int mk_doc_leftover(struct mk_call *call, const char *name, struct mk_doc *map) _must_check_;
 
-/* The offset of the first byte that is not UTF-8 or is NUL; len when there is none. */
-size_t mk_utf8_bad(const char *text, size_t len);
-
 /* Edit distance helper for all "did you mean": the nearest of the list, or NULL. */
 const char *mk_nearest(const char *word, const struct mk_list *list);
 

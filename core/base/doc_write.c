@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing documents as YAML, texts as JSON, and merging one document over another: see doc.h.
+ * Writing documents as YAML, texts as JSON: see doc.h.
  *
  * What is written reads back as the same tree, by YAML 1.1 and 1.2 readers alike: a text either
  * could take for a number, a truth or nothing is quoted, unless it was written plain before.
@@ -8,29 +8,9 @@
 #include "base/doc.h"
 
 #include <ctype.h>
-#include <stdint.h>
 #include <string.h>
 
-/* One character of UTF-8 at s: its length and code, or 0 when it is none. */
-static size_t utf8_char(const char *s, uint32_t *ret)
-{
-	unsigned char c = (unsigned char)*s;
-	size_t more = c < 0x80 ? 0 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-	uint32_t code = more == 0 ? c : c & (0x3fu >> more);
-	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-
-	if ((c >= 0x80 && c < 0xc2) || c > 0xf4)
-		return 0;
-	for (size_t i = 1; i <= more; i++) {
-		if (((unsigned char)s[i] & 0xc0) != 0x80) /* also at the end: a NUL */
-			return 0;
-		code = code << 6 | ((unsigned char)s[i] & 0x3fu);
-	}
-	if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-		return 0;
-	*ret = code;
-	return more + 1;
-}
+#include "base/utf8.h"
 
 /* Characters a YAML reader takes as they are and as no line break. */
 static bool is_printable(uint32_t code)
@@ -46,7 +26,7 @@ static bool all_printable(const char *text, const char *besides)
 	uint32_t code = 0;
 
 	for (size_t n; *text; text += n) {
-		n = utf8_char(text, &code);
+		n = mk_utf8_char(text, 4, &code);
 		if (!n)
 			return false;
 		if (!is_printable(code) && (code > 0x7f || !strchr(besides, (char)code)))
@@ -88,29 +68,37 @@ static bool is_special(const char *text)
 	       !digits[strspn(digits, "0123456789abcdefABCDEFxXoO_.:+-TtZz ")];
 }
 
-static void put_double_quoted(struct mk_buf *buf, const char *text)
+/* A text in double quotes: YAML and JSON differ in what they escape besides, and how. */
+static void put_double_quoted(struct mk_buf *buf, const char *text, bool json)
 {
 	uint32_t code = 0;
 
 	(void)mk_buf_putc(buf, '"');
 	for (size_t n; *text; text += n) {
-		n = utf8_char(text, &code);
+		n = mk_utf8_char(text, 4, &code);
 		if (!n) {
 			n = 1;
-			(void)mk_buf_puts(buf, "\\uFFFD");
+			(void)mk_buf_puts(buf, json ? "\\ufffd" : "\\uFFFD");
 		} else if (code == '"' || code == '\\') {
 			(void)mk_buf_printf(buf, "\\%c", (char)code);
 		} else if (code == '\n') {
 			(void)mk_buf_puts(buf, "\\n");
 		} else if (code == '\t') {
 			(void)mk_buf_puts(buf, "\\t");
-		} else if (!is_printable(code)) {
+		} else if (json && (code < 0x20 || code == 0x7f)) {
+			(void)mk_buf_printf(buf, "\\u%04x", code);
+		} else if (!json && !is_printable(code)) {
 			(void)mk_buf_printf(buf, code < 0x100 ? "\\x%02X" : "\\u%04X", code);
 		} else {
 			(void)mk_buf_put(buf, text, n);
 		}
 	}
 	(void)mk_buf_putc(buf, '"');
+}
+
+void mk_json_string(struct mk_buf *buf, const char *text)
+{
+	put_double_quoted(buf, text, true);
 }
 
 void mk_yaml_scalar(struct mk_buf *buf, const char *text, bool was_plain)
@@ -120,7 +108,7 @@ void mk_yaml_scalar(struct mk_buf *buf, const char *text, bool was_plain)
 		return;
 	}
 	if (!all_printable(text, "")) {
-		put_double_quoted(buf, text);
+		put_double_quoted(buf, text, false);
 		return;
 	}
 	(void)mk_buf_putc(buf, '\'');
@@ -258,137 +246,4 @@ static void put_node(struct mk_buf *buf, const struct mk_doc *doc, int indent, b
 void mk_yaml_node(struct mk_buf *buf, const struct mk_doc *doc, int indent)
 {
 	put_node(buf, doc, indent, false);
-}
-
-void mk_json_string(struct mk_buf *buf, const char *text)
-{
-	uint32_t code = 0;
-
-	(void)mk_buf_putc(buf, '"');
-	for (size_t n; *text; text += n) {
-		n = utf8_char(text, &code);
-		if (!n) {
-			n = 1;
-			(void)mk_buf_puts(buf, "\\ufffd");
-		} else if (code == '"' || code == '\\') {
-			(void)mk_buf_printf(buf, "\\%c", (char)code);
-		} else if (code == '\n') {
-			(void)mk_buf_puts(buf, "\\n");
-		} else if (code == '\t') {
-			(void)mk_buf_puts(buf, "\\t");
-		} else if (code < 0x20 || code == 0x7f) {
-			(void)mk_buf_printf(buf, "\\u%04x", code);
-		} else {
-			(void)mk_buf_put(buf, text, n);
-		}
-	}
-	(void)mk_buf_putc(buf, '"');
-}
-
-/* --- copying and merging ----------------------------------------------------------------- */
-
-struct mk_doc *mk_doc_copy(const struct mk_doc *doc)
-{
-	struct mk_doc *copy = mk_new(struct mk_doc);
-
-	*copy = (struct mk_doc){.type = doc->type,
-				.line = doc->line,
-				.column = doc->column,
-				.text = mk_strdup(doc->text),
-				.quoted = doc->quoted,
-				.style = doc->style,
-				.source = doc->source};
-	if (doc->type != MK_DOC_LIST && doc->type != MK_DOC_MAP)
-		return copy;
-	copy->items = mk_alloc((doc->n + 1) * sizeof(*copy->items));
-	if (doc->type == MK_DOC_MAP) {
-		copy->keys = mk_alloc((doc->n + 1) * sizeof(*copy->keys));
-		copy->used = mk_alloc(doc->n + 1);
-	}
-	for (; copy->n < doc->n; copy->n++) {
-		copy->items[copy->n] = mk_doc_copy(doc->items[copy->n]);
-		if (doc->type == MK_DOC_MAP)
-			copy->keys[copy->n] = mk_doc_copy(doc->keys[copy->n]);
-	}
-	return copy;
-}
-
-static void remove_key(struct mk_doc *map, size_t i)
-{
-	mk_doc_free(map->keys[i]);
-	mk_doc_free(map->items[i]);
-	map->n--;
-	memmove(map->keys + i, map->keys + i + 1, (map->n - i) * sizeof(*map->keys));
-	memmove(map->items + i, map->items + i + 1, (map->n - i) * sizeof(*map->items));
-	memmove(map->used + i, map->used + i + 1, map->n - i);
-}
-
-static size_t find_key(const struct mk_doc *map, const char *key)
-{
-	size_t i = 0;
-
-	while (i < map->n && strcmp(map->keys[i]->text, key) != 0)
-		i++;
-	return i;
-}
-
-/* A new map of base's keys with room for `more`. */
-static struct mk_doc *widen(struct mk_doc *base, const struct mk_doc *over)
-{
-	struct mk_doc *map = mk_new(struct mk_doc);
-	size_t cap = over->n + 1;
-
-	if (base && base->type == MK_DOC_MAP)
-		cap += base->n;
-	*map = (struct mk_doc){.type = MK_DOC_MAP,
-			       .line = base ? base->line : over->line,
-			       .column = base ? base->column : over->column,
-			       .source = base ? base->source : over->source,
-			       .items = mk_alloc(cap * sizeof(*map->items)),
-			       .keys = mk_alloc(cap * sizeof(*map->keys)),
-			       .used = mk_alloc(cap)};
-	if (base && base->type == MK_DOC_MAP) {
-		memcpy(map->items, base->items, base->n * sizeof(*map->items));
-		memcpy(map->keys, base->keys, base->n * sizeof(*map->keys));
-		memcpy(map->used, base->used, base->n);
-		map->n = base->n;
-		base->n = 0;
-	}
-	mk_doc_free(base);
-	return map;
-}
-
-struct mk_doc *mk_doc_merge(struct mk_doc *base, const struct mk_doc *over)
-{
-	if (!over || over->type == MK_DOC_NULL)
-		return base;
-	if (over->type != MK_DOC_MAP) {
-		mk_doc_free(base);
-		return mk_doc_copy(over);
-	}
-
-	struct mk_doc *map = widen(base, over);
-
-	for (size_t k = 0; k < over->n; k++) {
-		const struct mk_doc *value = over->items[k];
-		size_t i = find_key(map, over->keys[k]->text);
-
-		if (value->type == MK_DOC_NULL) {
-			if (i < map->n)
-				remove_key(map, i);
-			continue;
-		}
-		if (i == map->n) {
-			map->keys[i] = mk_doc_copy(over->keys[k]);
-			map->items[i] = NULL;
-			map->n++;
-		}
-		/* The line that counts in an error is the one that set the value last. */
-		if (value->type != MK_DOC_MAP) {
-			map->keys[i]->line = over->keys[k]->line;
-			map->keys[i]->source = over->keys[k]->source;
-		}
-		map->items[i] = mk_doc_merge(map->items[i], value);
-	}
-	return map;
 }

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 int mk_domain_write(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
 		    void *arg)
 {
@@ -18,31 +20,6 @@ int mk_domain_write(struct mk_call *call, struct mantik *m, enum mk_durable dura
 			       m->read_only_why ? ": " : "",
 			       m->read_only_why ? m->read_only_why : "");
 	return mk_db_write(call, m->db, durable, fn, arg);
-}
-
-/* Well-formed UTF-8 (RFC 3629): no overlong forms, no surrogates, at most U+10FFFF. */
-bool mk_utf8(const char *text, size_t len)
-{
-	const unsigned char *s = (const unsigned char *)text, *end = s + len;
-
-	while (s < end) {
-		unsigned char c = *s++;
-
-		if (c < 0x80)
-			continue;
-
-		int more = c >= 0xF0 ? 3 : c >= 0xE0 ? 2 : 1;
-
-		if (c < 0xC2 || c > 0xF4 || end - s < more)
-			return false;
-		if ((c == 0xE0 && *s < 0xA0) || (c == 0xED && *s > 0x9F) ||
-		    (c == 0xF0 && *s < 0x90) || (c == 0xF4 && *s > 0x8F))
-			return false;
-		for (; more; more--)
-			if ((*s++ & 0xC0) != 0x80)
-				return false;
-	}
-	return true;
 }
 
 int mk_domain_name(struct mk_call *call, const char *what, const char *name)
@@ -54,7 +31,7 @@ int mk_domain_name(struct mk_call *call, const char *what, const char *name)
 	if (len > 255)
 		return mk_fail(call, EINVAL, "%s: the name has %zu bytes, at most 255 are possible",
 			       what, len);
-	if (!mk_utf8(name, len))
+	if (mk_utf8_bad(name, len) != len)
 		return mk_fail(call, EINVAL, "%s: the name is not UTF-8", what);
 	for (const char *s = name; *s; s++)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)

@@ -14,7 +14,6 @@ int mk_domain_write(struct mk_call *call, struct mantik *m, enum mk_durable dura
 
 /* Name of a project, experiment or repository: `what` names the noun in the error. EINVAL. */
 int mk_domain_name(struct mk_call *call, const char *what, const char *name) _must_check_;
-bool mk_utf8(const char *s, size_t len);
 
 /* The user of this process (login name, else the number): what runs.user holds. Never waits for
  * a name service again after the first call. */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/doc.h"
+#include "base/utf8.h"
 #include "core.h"
 #include "domain/tsv.h"
 

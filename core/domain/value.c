@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
 
@@ -21,7 +22,7 @@ int mk_key_check(struct mk_call *call, const char *noun, const char *key)
 	if (len > KEY_MAX)
 		return mk_fail(call, EINVAL, "%s: the key has %zu bytes, at most %d are possible",
 			       noun, len, KEY_MAX);
-	if (!mk_utf8(key, len))
+	if (mk_utf8_bad(key, len) != len)
 		return mk_fail(call, EINVAL, "%s: the key is not UTF-8", noun);
 	for (const char *s = key; *s; s++)
 		if ((unsigned char)*s < 0x20 || *s == 0x7f)
@@ -161,7 +162,7 @@ int mk_value_check(struct mk_call *call, enum mk_value_kind kind, const char *ke
 			       "%s \"%s\": the value has %zu bytes, at most %d are "
 			       "possible",
 			       nouns[kind], key, len, VALUE_MAX);
-	if (!mk_utf8(value, len))
+	if (mk_utf8_bad(value, len) != len)
 		return mk_fail(call, EINVAL, "%s \"%s\": the value is not UTF-8", nouns[kind], key);
 	return 0;
 }

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum { MAX_NAME = 1000 };
 
 enum shape { TEXT, TEXTS, MAP, TEXTS_MAP /* of texts or lists */, TEXT_MAP, TEXT_OR_MAP, LATER };
