@@ -47,6 +47,7 @@ struct sweeper {
 	int wake; /* eventfd */
 	_Atomic int n_late; /* answered, still running; read without the lock */
 
+	pthread_mutex_t telling; /* taken before lock: one tells the gauges at a time */
 	pthread_mutex_t lock; /* everything below, and states of listed ops */
 	struct op *ops;
 	int n_ops, n_parked;
@@ -62,15 +63,22 @@ struct decision {
 	int error;
 };
 
-/* For stats.json. */
-static void gauges(struct sweeper *sweeper, int n_ops, int n_parked)
+/* For stats.json. Counted and told in one go: whoever comes last tells the newest. */
+static void gauges(struct sweeper *sweeper)
 {
 	struct fs_tree *tree = sweeper->mount->tree;
 
+	pthread_mutex_lock(&sweeper->telling);
+	pthread_mutex_lock(&sweeper->lock);
+
+	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
+
+	pthread_mutex_unlock(&sweeper->lock);
 	fs_gauge(tree, "waiting", n_ops - n_parked);
 	fs_gauge(tree, "parked", n_parked);
 	fs_gauge(tree, "late", atomic_load(&sweeper->n_late));
 	fs_gauge(tree, "lane_threads", mk_lanes_threads(sweeper->mount->lanes));
+	pthread_mutex_unlock(&sweeper->telling);
 }
 
 /* --- states ---------------------------------------------------------------------------------- */
@@ -133,10 +141,8 @@ static bool change(struct sweeper *sweeper, struct op *op, enum op_state state, 
 			     sweeper->stopping ||
 			     (op->call.deadline &&
 			      (!sweeper->wakes_at || op->call.deadline < sweeper->wakes_at)));
-	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
-
 	pthread_mutex_unlock(&sweeper->lock);
-	gauges(sweeper, n_ops, n_parked);
+	gauges(sweeper);
 	if (look)
 		wake(sweeper);
 	return ours;
@@ -168,10 +174,8 @@ bool sweeper_claim(struct sweeper *sweeper, struct op *op)
 		unlist(sweeper, op);
 	}
 
-	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
-
 	pthread_mutex_unlock(&sweeper->lock);
-	gauges(sweeper, n_ops, n_parked);
+	gauges(sweeper);
 	if (ours)
 		op_unref(op); /* the list's */
 	return ours;
@@ -219,10 +223,8 @@ void sweeper_late_done(struct sweeper *sweeper)
 	if (atomic_fetch_sub(&sweeper->n_late, 1) == 1)
 		forgets = mk_steal(&sweeper->forgets);
 
-	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
-
 	pthread_mutex_unlock(&sweeper->lock);
-	gauges(sweeper, n_ops, n_parked);
+	gauges(sweeper);
 	while (forgets) {
 		struct forget *next = forgets->next;
 
@@ -398,10 +400,8 @@ static int64_t sweep(struct sweeper *sweeper)
 	}
 	sweeper->wakes_at = next;
 
-	int n_ops = sweeper->n_ops, n_parked = sweeper->n_parked;
-
 	pthread_mutex_unlock(&sweeper->lock);
-	gauges(sweeper, n_ops, n_parked);
+	gauges(sweeper);
 	for (size_t i = 0; i < n; i++)
 		act(sweeper, &decisions[i]);
 	return next;
@@ -442,6 +442,7 @@ struct sweeper *sweeper_new(struct mount *mount)
 
 	sweeper->mount = mount;
 	sweeper->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_mutex_init(&sweeper->telling, NULL);
 	pthread_mutex_init(&sweeper->lock, NULL);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -471,6 +472,7 @@ void sweeper_free(struct sweeper *sweeper)
 		sweeper->forgets = next;
 	}
 	close(sweeper->wake);
+	pthread_mutex_destroy(&sweeper->telling);
 	pthread_mutex_destroy(&sweeper->lock);
 	free(sweeper);
 }
