@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mantikctl config: the options in force and where each comes from. */
+/* mantikctl config: the options in force and where each comes from; sets one, or takes it out. It
+ * opens no platform, so that it also mends a data_dir that cannot be opened. */
 #include "cmd.h"
 
 #include <mantik/option.h>
@@ -11,6 +12,7 @@
 struct request {
 	struct ctl *ctl;
 	const char *name; /* NULL: all */
+	bool is_written;  /* shown with where it is now */
 	bool found;
 	struct mk_buf out;
 };
@@ -35,18 +37,6 @@ static void put_json(struct request *q, const struct mk_option *option, const ch
 	mk_buf_puts(&q->out, "}");
 }
 
-/* The directories are known only when the platform is open. */
-static const char *directory(const struct mantik *m, const char *name)
-{
-	if (strcmp(name, "data_dir") == 0)
-		return mantik_data_dir(m);
-	if (strcmp(name, "cache_dir") == 0)
-		return mantik_cache_dir(m);
-	if (strcmp(name, "work_dir") == 0)
-		return mantik_work_dir(m);
-	return "";
-}
-
 static int show(void *arg, const struct mk_option *option, const char *value, const char *where)
 {
 	struct request *q = arg;
@@ -55,13 +45,11 @@ static int show(void *arg, const struct mk_option *option, const char *value, co
 	if (q->name && strcmp(q->name, option->name) != 0)
 		return 0;
 	q->found = true;
-	if (option->type == MK_OPTION_PATH)
-		value = directory(q->ctl->m, option->name);
 	if (ctl_option(q->ctl, "json")) {
 		put_json(q, option, value, where);
 		return 0;
 	}
-	if (q->name && !ctl_option(q->ctl, "verbose"))
+	if (q->name && !q->is_written && !ctl_option(q->ctl, "verbose"))
 		return mk_buf_printf(&q->out, "%s\n", value);
 	mk_buf_printf(&q->out, "%s\t%s\t%s\n", option->name, value, where);
 	if (ctl_option(q->ctl, "verbose")) {
@@ -72,15 +60,34 @@ static int show(void *arg, const struct mk_option *option, const char *value, co
 	return 0;
 }
 
+/* What is in force after it, and from where: the machine's own file may go on saying something. */
+static int write_option(struct ctl *ctl, const char *name, const char *value)
+{
+	int r = mk_option_write(&ctl->call, &ctl->options, name, value);
+
+	if (r == -EINVAL || r == -ENOENT)
+		return mk_prefix(&ctl->call, r, "nothing was written");
+	return r;
+}
+
 static int run(struct ctl *ctl)
 {
+	const char *unset = ctl_option(ctl, "unset");
+	const char *name = unset ? unset : ctl->n_operands ? ctl->operands[0] : NULL;
 	_cleanup_(free_request) struct request q = {
 		.ctl = ctl,
-		.name = ctl->n_operands ? ctl->operands[0] : NULL,
+		.name = name,
+		.is_written = unset || ctl->n_operands == 2,
 		.out = MK_BUF(MK_LIMIT_TEXT),
 	};
-	int r = mk_option_list(ctl->m, show, &q);
+	int r = 0;
 
+	if (unset && ctl->n_operands)
+		return ctl_usage(ctl, "config: --unset %s takes no value", unset);
+	if (q.is_written)
+		r = write_option(ctl, name, unset ? NULL : ctl->operands[1]);
+	if (r == 0)
+		r = mk_option_look(&ctl->call, &ctl->options, show, &q);
 	if (r < 0)
 		return r;
 	if (!q.found)
@@ -93,14 +100,18 @@ static int run(struct ctl *ctl)
 
 const struct cmd cmd_config = {
 	.name = "config",
-	.operands = "[NAME]",
-	.max = 1,
-	.needs = CTL_READ,
-	.help = "shows the configuration in force",
-	.more = "A line is name, value and the file it comes from, parted by tabs; for one NAME the value "
-		"alone. Options are set in ~/.config/mantik/config.yaml, see mantik.yaml(5).",
+	.operands = "[NAME] [VALUE]",
+	.max = 2,
+	.needs = CTL_NOTHING,
+	.help = "shows the configuration, or changes it",
+	.more = "A line is name, value, and the file and line it comes from, parted by tabs; for one NAME "
+		"the value alone. NAME and VALUE set an option in ~/.config/mantik/config.yaml once the "
+		"value is found good, and show the line that is in force then; comments and all else in "
+		"that file stay. mantik.yaml(5) describes the options. Mounts and a mantikd that run "
+		"keep what they have read when they began.",
 	.options =
 		(const struct cmd_option[]){
+			{'u', "unset", "NAME", "takes NAME out of that file again"},
 			{'v', "verbose", NULL, "with what each option means and its range"},
 			{'j', "json", NULL, "as JSON"},
 			{},

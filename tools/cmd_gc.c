@@ -30,17 +30,67 @@ static int parse_age(struct ctl *ctl, const char *text, int64_t *ret)
 	return ctl_usage(ctl, "gc: --older takes 30d, 12h, 90m or 45s, not \"%s\"", text);
 }
 
-static int gc_one(struct ctl *ctl, int64_t id)
-{
-	int r = mk_run_gc(&ctl->call, ctl->m, id, 0);
+static int64_t age; /* of --older, ns */
+static int n_gone;
 
+struct ids {
+	int64_t *v;
+	size_t n, cap;
+};
+
+static void ids_free(struct ids *ids)
+{
+	free(ids->v);
+}
+
+static int keep(void *arg, const struct mk_run_entry *entry)
+{
+	struct ids *ids = arg;
+
+	if (ids->n == ids->cap) {
+		size_t cap = ids->cap * 2 + 64;
+		int64_t *v = reallocarray(ids->v, cap, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		ids->v = v;
+		ids->cap = cap;
+	}
+	ids->v[ids->n++] = entry->id;
+	return 0;
+}
+
+/* One that was named must go; of many, those that were deleted that long ago. */
+static int gc(struct ctl *ctl, const struct ctl_runs *runs)
+{
+	_cleanup_(ids_free) struct ids ids = {};
+	int r;
+
+	if (runs->run)
+		r = mk_run_gc(&ctl->call, ctl->m, runs->run, age);
+	else
+		r = mk_run_list(&ctl->call, ctl->m,
+				&(struct mk_run_query){.project_id = runs->project,
+						       .experiment_id = runs->experiment,
+						       .deleted = true},
+				keep, &ids);
+	for (size_t i = 0; r >= 0 && i < ids.n; i++) {
+		r = mk_run_gc(&ctl->call, ctl->m, ids.v[i], age);
+		if (r == -EBUSY && age) {
+			mk_error_clear(&ctl->call);
+			r = 0;
+		}
+		if (r > 0)
+			n_gone += r;
+	}
+	if (r > 0 && runs->run)
+		n_gone += r;
 	return r < 0 ? r : 0;
 }
 
 static int run(struct ctl *ctl)
 {
 	const char *older = ctl_option(ctl, "older");
-	int64_t age = 0;
 	int r;
 
 	if (older) {
@@ -51,23 +101,26 @@ static int run(struct ctl *ctl)
 	if (!ctl_confirm(ctl, ctl->n_operands ? "end the deleted runs named for good?"
 					      : "end all deleted runs for good?"))
 		return CTL_FAILED;
-	if (ctl->n_operands)
-		return ctl_each_run(ctl, gc_one);
-	r = mk_run_gc(&ctl->call, ctl->m, 0, age);
-	if (r < 0)
-		return r;
-	printf("%d run%s gone\n", r, r == 1 ? "" : "s");
-	return 0;
+	if (ctl->n_operands) {
+		r = ctl_each_runs(ctl, gc);
+	} else {
+		r = mk_run_gc(&ctl->call, ctl->m, 0, age);
+		n_gone = r > 0 ? r : 0;
+	}
+	if (r >= 0 || n_gone)
+		printf("%d run%s gone\n", n_gone, n_gone == 1 ? "" : "s");
+	return ctl->n_operands ? r : r < 0 ? r : 0;
 }
 
 const struct cmd cmd_gc = {
 	.name = "gc",
-	.operands = "[RUN ...]",
+	.operands = "[PATH ...]",
 	.max = -1,
 	.needs = CTL_WRITE,
 	.help = "ends deleted runs for good",
-	.more = "Removes their rows, logs, artifacts and working directories. On a terminal it asks first. "
-		"Without RUN: all that were deleted.",
+	.more = "Removes their rows, logs, artifacts and working directories. PATH is a deleted run, by any of "
+		"its names, or the path of an experiment or of a project: all its runs that are deleted. "
+		"Without PATH: all that are deleted anywhere. On a terminal it asks first.",
 	.options =
 		(const struct cmd_option[]){
 			{'o', "older", "AGE", "only those deleted longer ago than 30d, 12h, 90m or 45s"},

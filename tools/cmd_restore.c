@@ -4,23 +4,28 @@
 
 #include <mantik/run.h>
 
-static int restore(struct ctl *ctl, int64_t id)
+static int restore(struct ctl *ctl, const struct ctl_runs *runs)
 {
-	return mk_run_restore(&ctl->call, ctl->m, id);
+	int r = runs->run ? mk_run_restore(&ctl->call, ctl->m, runs->run)
+			  : mk_run_restore_all(&ctl->call, ctl->m, runs->project, runs->experiment);
+
+	return r < 0 ? r : 0;
 }
 
 static int run(struct ctl *ctl)
 {
-	return ctl_each_run(ctl, restore);
+	return ctl_each_runs(ctl, restore);
 }
 
 const struct cmd cmd_restore = {
 	.name = "restore",
-	.operands = "RUN ...",
+	.operands = "PATH ...",
 	.min = 1,
 	.max = -1,
 	.needs = CTL_WRITE,
 	.help = "brings deleted runs back",
+	.more = "PATH is a run, by any of its names, or the path of an experiment or of a project: all its "
+		"runs that are deleted.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,
 };

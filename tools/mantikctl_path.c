@@ -79,8 +79,7 @@ static int project_of_entry(struct ctl *ctl, const char *entry, int64_t *ret_id)
 	return 0;
 }
 
-/* The project a tree path lies in: 1, or 0 when it is in none. */
-static int project_of_path(struct ctl *ctl, const char **path, int64_t *ret_id)
+int ctl_project_of(struct ctl *ctl, const char **path, int64_t *ret_id)
 {
 	_cleanup_free_ char *top = first_part(path), *project = NULL;
 	int r;
@@ -147,14 +146,14 @@ int ctl_project(struct ctl *ctl, const char *hint, int64_t *ret_id)
 
 		if (!path)
 			return project_of_entry(ctl, named, ret_id);
-		r = project_of_path(ctl, &p, ret_id);
+		r = ctl_project_of(ctl, &p, ret_id);
 		return r == 0 ? mk_fail(&ctl->call, ENOENT, "%s: not a project", named)
 			      : r < 0 ? r : 0;
 	}
 	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
 		const char *p = places[i];
 
-		r = p ? project_of_path(ctl, &p, ret_id) : 0;
+		r = p ? ctl_project_of(ctl, &p, ret_id) : 0;
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
@@ -191,7 +190,7 @@ int ctl_run(struct ctl *ctl, const char *operand, int64_t *ret_id)
 	}
 
 	/* /projects/P/runs[/deleted]/R/… or /projects/P/experiments/E/runs/R/… */
-	r = project_of_path(ctl, &p, &project);
+	r = ctl_project_of(ctl, &p, &project);
 	if (r < 0)
 		return r;
 	for (_cleanup_free_ char *part = NULL; r == 1 && (part = first_part(&p));) {
@@ -218,6 +217,15 @@ int ctl_run(struct ctl *ctl, const char *operand, int64_t *ret_id)
 	return mk_fail(&ctl->call, ENOENT, "%s: not a run", operand);
 }
 
+int ctl_named(struct ctl *ctl, const char *operand, int r)
+{
+	const char *text = ctl->call.error.text;
+
+	if (r >= 0 || !text || strncmp(text, operand, strlen(operand)) == 0)
+		return r;
+	return mk_prefix(&ctl->call, r, "%s", operand);
+}
+
 int ctl_each_run(struct ctl *ctl, ctl_run_verb *verb)
 {
 	int result = 0;
@@ -227,7 +235,7 @@ int ctl_each_run(struct ctl *ctl, ctl_run_verb *verb)
 		int r = ctl_run(ctl, ctl->operands[i], &id);
 
 		if (r == 0)
-			r = verb(ctl, id);
+			r = ctl_named(ctl, ctl->operands[i], verb(ctl, id));
 		if (r == -EINTR)
 			return r;
 		if (r < 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config.yaml into the table of options. */
+/* config.yaml into the table of options; config_write.c is the way back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,8 +9,7 @@
 #include "base/doc.h"
 #include "base/options.h"
 
-/* 1 read, 0 there is none. */
-static int read_file(struct mk_call *call, const char *path, struct mk_buf *ret)
+int mk_options_file(struct mk_call *call, const char *path, struct mk_buf *ret)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -33,24 +32,17 @@ static int read_file(struct mk_call *call, const char *path, struct mk_buf *ret)
 			return mk_fail(call, errno, "%s: cannot be read: %s", path,
 				       strerror(errno));
 		if (n == 0)
-			return 1;
+			return mk_buf_puts(ret, "") < 0 ? -EFBIG : 1; /* ends it with a NUL */
 		ret->len += (size_t)n;
 	}
 }
 
-int mk_options_read(struct mk_call *call, struct mk_options *options, const char *path)
+int mk_options_take(struct mk_call *call, struct mk_options *options, const char *path,
+		    struct mk_doc *doc)
 {
-	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
-	_cleanup_(mk_doc_freep) struct mk_doc *doc = NULL;
 	size_t n;
 	const struct mk_option *table = mk_option_table(&n);
-	int r = read_file(call, path, &text);
 
-	if (r <= 0)
-		return r;
-	r = mk_doc_parse(call, path, mk_buf_text(&text), text.len, &doc);
-	if (r < 0)
-		return r;
 	if (doc->type == MK_DOC_NULL)
 		return 0;
 	if (doc->type != MK_DOC_MAP)
@@ -58,8 +50,8 @@ int mk_options_read(struct mk_call *call, struct mk_options *options, const char
 	for (size_t i = 0; i < n; i++) {
 		const char *value;
 		_cleanup_buf_ struct mk_buf where = MK_BUF(8192);
+		int r = mk_doc_text(call, path, doc, table[i].name, &value);
 
-		r = mk_doc_text(call, path, doc, table[i].name, &value);
 		if (r < 0)
 			return r;
 		if (r == 0)
@@ -70,4 +62,16 @@ int mk_options_read(struct mk_call *call, struct mk_options *options, const char
 			return r;
 	}
 	return mk_doc_leftover(call, path, doc);
+}
+
+int mk_options_read(struct mk_call *call, struct mk_options *options, const char *path)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+	_cleanup_(mk_doc_freep) struct mk_doc *doc = NULL;
+	int r = mk_options_file(call, path, &text);
+
+	if (r <= 0)
+		return r;
+	r = mk_doc_parse(call, path, mk_buf_text(&text), text.len, &doc);
+	return r < 0 ? r : mk_options_take(call, options, path, doc);
 }

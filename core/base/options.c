@@ -346,21 +346,48 @@ int mk_options_set(struct mk_call *call, struct mk_options *options, const char 
 	return 0;
 }
 
-struct mk_options *mk_options_new(void)
+static void set_standard(struct mk_options *options, int i)
 {
 	_cleanup_call_ struct mk_call call;
-	struct mk_options *options = mk_new(struct mk_options);
+	int r = 0;
 
 	mk_call_init(&call);
-	for (int i = 0; i < N_OPTIONS; i++) {
-		int r = 0;
+	if (table[i].type != MK_OPTION_PATH)
+		r = check(&call, &table[i], "", table[i].standard, &options->v[i].number);
+	assert(r == 0);
+	(void)r;
+	options->v[i].text = mk_strdup(table[i].standard);
+	options->v[i].where = NULL;
+}
 
-		if (table[i].type != MK_OPTION_PATH)
-			r = check(&call, &table[i], "", table[i].standard, &options->v[i].number);
-		assert(r == 0);
-		(void)r;
-		options->v[i].text = mk_strdup(table[i].standard);
-	}
+void mk_options_unset(struct mk_options *options, const char *name)
+{
+	int i = must_find(name);
+
+	free(options->v[i].text);
+	free(options->v[i].where);
+	set_standard(options, i);
+}
+
+int mk_options_check(struct mk_call *call, const char *where, const char *name, const char *value)
+{
+	_cleanup_(mk_options_freep) struct mk_options *options = NULL;
+
+	if (find(name) < 0)
+		return mk_fail(call, ENOENT, "there is no option %s; mantikctl config lists them",
+			       name);
+	if (!value)
+		return 0;
+	options = mk_options_new();
+	return mk_options_set(call, options, where, name, value);
+}
+
+struct mk_options *mk_options_new(void)
+{
+	struct mk_options *options = mk_new(struct mk_options);
+
+	for (int i = 0; i < N_OPTIONS; i++)
+		set_standard(options, i);
 	return options;
 }
 

@@ -25,13 +25,13 @@ static void ids_free(struct ids *ids)
 	free(ids->v);
 }
 
-/* Those that may be ended: deleted before `until`, or the one. */
+/* Those that may be ended: all deleted before `until`, or of these the one. */
 static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t until, struct ids *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
 			   "SELECT id FROM runs WHERE deleted > 0 AND status >= 2 AND"
-			   " CASE WHEN ?1 THEN id = ?1 ELSE deleted <= ?2 END ORDER BY id",
+			   " (?1 = 0 OR id = ?1) AND deleted <= ?2 ORDER BY id",
 			   &stmt);
 
 	if (r < 0)
@@ -143,6 +143,8 @@ static int explain(struct mk_call *call, struct mantik *m, int64_t id)
 		return r;
 	if (!mk_status_final(run.status))
 		return mk_fail(call, EBUSY, "%s: is %s", run.dir, mk_status_name(run.status));
+	if (run.deleted)
+		return mk_fail(call, EBUSY, "%s: was deleted later than that", run.dir);
 	return mk_fail(call, EBUSY, "%s: is not deleted; `mantikctl delete` it first", run.dir);
 }
 

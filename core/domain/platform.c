@@ -225,12 +225,11 @@ static void wake_daemon(struct mantik *m)
 	(void)!mantik_poke(&call, m);
 }
 
-int mantik_open(struct mk_call *call, const struct mantik_options *options, struct mantik **ret)
+/* A platform of which only the configuration directory is known. */
+static int begin(struct mk_call *call, const struct mantik_options *options, struct mantik **ret)
 {
-	static const struct mantik_options none;
 	_cleanup_(mantik_closep) struct mantik *m = mk_new(struct mantik);
 
-	options = options ? options : &none;
 	m->read_only = options->read_only;
 	m->no_daemon = options->no_daemon;
 	m->options = mk_options_new();
@@ -238,6 +237,19 @@ int mantik_open(struct mk_call *call, const struct mantik_options *options, stru
 	int r = choose(call, "configuration", options->config_dir, "MANTIK_CONFIG_DIR",
 		       "XDG_CONFIG_HOME", ".config", &m->config_dir);
 
+	if (r == 0)
+		*ret = mk_steal(&m);
+	return r;
+}
+
+int mantik_open(struct mk_call *call, const struct mantik_options *options, struct mantik **ret)
+{
+	static const struct mantik_options none;
+	_cleanup_(mantik_closep) struct mantik *m = NULL;
+	int r;
+
+	options = options ? options : &none;
+	r = begin(call, options, &m);
 	if (r == 0)
 		r = read_options(call, m);
 	if (r == 0)
@@ -339,6 +351,23 @@ uint64_t mantik_generation(struct mantik *m)
 	return mk_db_generation(m->db);
 }
 
+/* The options of directories are "" unless set: what is in force is known here. */
+static const char *in_force(const struct mantik *m, const struct mk_option *option)
+{
+	const struct {
+		const char *name, *value;
+	} dirs[] = {
+		{"data_dir", m->data_dir},
+		{"cache_dir", m->cache_dir},
+		{"work_dir", m->work_dir},
+	};
+
+	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++)
+		if (strcmp(dirs[i].name, option->name) == 0 && dirs[i].value)
+			return dirs[i].value;
+	return mk_options_text(m->options, option->name);
+}
+
 int mk_option_list(const struct mantik *m, mk_option_emit *emit, void *arg)
 {
 	size_t n;
@@ -346,7 +375,36 @@ int mk_option_list(const struct mantik *m, mk_option_emit *emit, void *arg)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++)
-		r = emit(arg, &table[i], mk_options_text(m->options, table[i].name),
+		r = emit(arg, &table[i], in_force(m, &table[i]),
 			 mk_options_where(m->options, table[i].name));
 	return r;
+}
+
+int mk_option_look(struct mk_call *call, const struct mantik_options *options, mk_option_emit *emit,
+		   void *arg)
+{
+	_cleanup_(mantik_closep) struct mantik *m = NULL;
+	int r = begin(call, options, &m);
+
+	if (r == 0)
+		r = read_options(call, m);
+	if (r < 0)
+		return r;
+	/* One that leads nowhere is shown as it is written: that is what is to be mended. */
+	if (choose_dirs(call, options, m) < 0)
+		mk_error_clear(call);
+	return mk_option_list(m, emit, arg);
+}
+
+int mk_option_write(struct mk_call *call, const struct mantik_options *options, const char *name,
+		    const char *value)
+{
+	_cleanup_(mantik_closep) struct mantik *m = NULL;
+	_cleanup_free_ char *path = NULL;
+	int r = begin(call, options, &m);
+
+	if (r < 0)
+		return r;
+	path = join(m->config_dir, "config.yaml");
+	return mk_options_write(call, path, name, value);
 }

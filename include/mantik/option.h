@@ -31,9 +31,22 @@ const char *mk_option_type_name(enum mk_option_type type); /* "duration" */
 /* The range for humans: "0s … 1m", "auto | wal | rollback", "" when there is none. */
 void mk_option_range(const struct mk_option *option, struct mk_buf *ret);
 
-/* One line of `mantikctl config`: where is the file it comes from, or "default". */
+/* One line of `mantikctl config`: where is the file and line it comes from, or "default".
+ * Directories are those in force, also when nothing sets them. */
 typedef int mk_option_emit(void *arg, const struct mk_option *option, const char *value,
 			   const char *where);
 int mk_option_list(const struct mantik *m, mk_option_emit *emit, void *arg) _must_check_;
+/* The same without opening a platform, whose database may be what is wrong. Errors as
+ * mantik_open()'s about its configuration. */
+int mk_option_look(struct mk_call *call, const struct mantik_options *options, mk_option_emit *emit,
+		   void *arg) _must_check_;
+/*
+ * Sets one option in the user's config.yaml, or takes it out (value NULL). Comments and all other
+ * lines stay. Programs that run already keep what they have read. EINVAL the value is not in its
+ * range, or the file is wrong or written so that only a person should change it; ENOENT there is
+ * no such option, or nothing to take out; EBUSY somebody else is writing it.
+ */
+int mk_option_write(struct mk_call *call, const struct mantik_options *options, const char *name,
+		    const char *value) _must_check_;
 
 #endif

@@ -182,8 +182,14 @@ int mk_run_cancel(struct mk_call *call, struct mantik *m, int64_t id) _must_chec
 int mk_run_delete(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_run_restore(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_run_clean(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
-/* Ends deleted runs for good: rows, records and working directories. id 0: all deleted longer
- * than `older` ns ago. Returns how many. */
+/* The same for all runs of an experiment, or of a project (experiment_id 0), in one transaction:
+ * how many. delete: EBUSY names one that is live, and then none is deleted. */
+int mk_run_delete_all(struct mk_call *call, struct mantik *m, int64_t project_id,
+		      int64_t experiment_id) _must_check_;
+int mk_run_restore_all(struct mk_call *call, struct mantik *m, int64_t project_id,
+		       int64_t experiment_id) _must_check_;
+/* Ends deleted runs for good: rows, records and working directories, if they were deleted longer
+ * than `older` ns ago. id 0: all such. Returns how many. */
 int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older) _must_check_;
 
 struct mk_submit_options {

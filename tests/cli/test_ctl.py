@@ -35,6 +35,7 @@ def test_config_tells_value_and_origin(platform):
 def test_directories_are_where_one_says(platform):
     data = os.path.join(platform.dir, "elsewhere")
     assert platform.ctl("-D", data, "config", "data_dir").stdout == data + "\n"
+    platform.ctl("-D", data, "status")
     assert os.path.exists(os.path.join(data, "mantik.db"))
 
 
