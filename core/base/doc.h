@@ -19,7 +19,7 @@ enum mk_doc_type { MK_DOC_NULL, MK_DOC_SCALAR, MK_DOC_LIST, MK_DOC_MAP };
 
 struct mk_doc {
 	enum mk_doc_type type;
-	int line, column; /* from 1 */
+	int line, column; /* from 1; 0: of no text that has lines */
 	char *text;	  /* SCALAR: value; NULL type: as written ("", "null", "~") */
 	bool quoted;	  /* SCALAR: was quoted or a block: always text, never null/bool/number */
 	char style;	  /* SCALAR: how it was written: 0 plain, ' " | (literal) > (folded) */

@@ -33,7 +33,7 @@ int mk_doc_fail(struct mk_call *call, const char *name, const struct mk_doc *at,
 	va_end(ap);
 	if (at && at->source)
 		name = at->source;
-	if (!at)
+	if (!at || !at->line)
 		return mk_fail(call, EINVAL, "%s: %s", name, mk_buf_text(&text));
 	return mk_fail(call, EINVAL, "%s:%d: %s", name, at->line, mk_buf_text(&text));
 }

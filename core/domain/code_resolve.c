@@ -67,6 +67,9 @@ static int no_branch(struct mk_call *call, const struct code *code,
 
 	const char *near = mk_nearest(branch, &names);
 
+	/* `origin/x`, `refs/heads/x`: what git calls it elsewhere. */
+	for (const char *p = strchr(branch, '/'); p && !near; p = strchr(p + 1, '/'))
+		near = mk_list_has(&names, p + 1) ? p + 1 : NULL;
 	return near ? mk_fail(call, ENOENT, "%s: no branch \"%s\" at %s, did you mean \"%s\"?",
 			      code->label, branch, code->origin.shown, near)
 		    : mk_fail(call, ENOENT, "%s: no branch \"%s\" at %s", code->label, branch,

@@ -27,13 +27,14 @@ int mk_submission_blame(struct mk_call *call, const struct mk_doc *at, int r)
 {
 	if (r >= 0 || r == MK_PUNT || r == MK_PARK)
 		return r;
-	if (r == -ENOENT || r == -EEXIST || r == -EISDIR || r == -ELOOP) {
+	if (r == -ENOENT || r == -EEXIST || r == -EISDIR || r == -ENOTDIR || r == -ELOOP) {
 		call->error.code = EINVAL;
 		r = -EINVAL;
 	}
 	if (!at || !at->source)
 		return r;
-	return mk_prefix(call, r, "%s:%d", at->source, at->line);
+	return at->line ? mk_prefix(call, r, "%s:%d", at->source, at->line)
+			: mk_prefix(call, r, "%s", at->source);
 }
 
 static int add_name(void *arg, const struct mk_repository *repository)

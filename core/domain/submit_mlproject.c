@@ -63,6 +63,10 @@ static int find_mlproject(struct mk_call *call, struct submission *s, struct com
 
 	if (given) {
 		r = mk_submission_path(call, s, given, "mlproject", given->text, &c->mlproject);
+		if (r == 0 && !*c->mlproject) { /* `.`: the folder, as MLflow has it */
+			free(c->mlproject);
+			c->mlproject = mk_strdup("MLproject");
+		}
 		if (r < 0)
 			return r;
 		r = mk_code_file(call, s->m, c->code->repository_id, &c->code->oid, c->mlproject,

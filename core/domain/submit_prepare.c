@@ -8,7 +8,9 @@
 #include "domain/submit.h"
 
 #include <errno.h>
+#include <string.h>
 
+#include "domain/domain.h"
 #include "format/sweep.h"
 
 static void common_free(struct common *c)
@@ -73,10 +75,19 @@ static int resolve_after(struct mk_call *call, struct submission *s, struct comm
 		const struct mk_doc *item = mk_spec_item(c->spec.after, i);
 		_cleanup_(mk_run_free) struct mk_run other = {};
 		int64_t id = 0;
-		int r = mk_run_resolve(call, s->m, s->project_id, item->text, &id);
+		int r = strcmp(item->text, "latest") == 0
+				? mk_run_latest(call, s->m, s->project_id, &id)
+				: mk_run_resolve(call, s->m, s->project_id, item->text, &id);
 
+		if (r == 0 && !id)
+			r = -ENOENT;
 		if (r == 0)
 			r = mk_run_get(call, s->m, id, &other);
+		if (r == -ENOENT)
+			return mk_doc_fail(call, s->source, item,
+					   "after: no run \"%s\" in this project: write its name in "
+					   "runs/, NAME.xxxxxxxx",
+					   item->text);
 		if (r < 0)
 			return mk_submission_blame(call, item, mk_prefix(call, r, "after"));
 		if (other.deleted)
@@ -110,6 +121,11 @@ static int add_spec(struct mk_call *call, struct submission *s, struct common *c
 	if (s->n_runs + n > MK_SPEC_MAX_RUNS)
 		return mk_fail(call, EINVAL, "%s: more than %d runs in one write", s->source,
 			       MK_SPEC_MAX_RUNS);
+	if (c->spec.experiment) {
+		r = mk_domain_name(call, "experiment", c->spec.experiment->text);
+		if (r < 0)
+			return mk_submission_blame(call, c->spec.experiment, r);
+	}
 	r = mk_submission_code(call, s, &c->spec, &c->code);
 	if (r == 0 && !c->spec.command && !c->spec.script)
 		r = mk_submission_mlproject(call, s, c);
@@ -135,6 +151,16 @@ static int add_spec(struct mk_call *call, struct submission *s, struct common *c
 	return 0;
 }
 
+static void forget_lines(struct mk_doc *doc)
+{
+	doc->line = 0;
+	for (size_t i = 0; i < doc->n; i++) {
+		if (doc->keys)
+			doc->keys[i]->line = 0;
+		forget_lines(doc->items[i]);
+	}
+}
+
 /* What the command line says, as a document over the spec. NULL when it says nothing. */
 static int read_options(struct mk_call *call, const struct mk_submit_options *options,
 			struct mk_doc **ret)
@@ -157,7 +183,11 @@ static int read_options(struct mk_call *call, const struct mk_submit_options *op
 		mk_yaml_scalar(&text, options->site, false);
 		(void)mk_buf_putc(&text, '\n');
 	}
-	return mk_spec_read_defaults(call, "options", mk_buf_text(&text), text.len, ret);
+	int r = mk_spec_read_defaults(call, "command line", mk_buf_text(&text), text.len, ret);
+
+	if (r == 0)
+		forget_lines(*ret);
+	return r;
 }
 
 static int read_defaults(struct mk_call *call, struct submission *s, struct mk_doc **ret)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading run specs and laying them over their defaults: see spec.h. Writing is in spec_write.c.
+ * Reading run specs and laying them over their defaults: see spec.h. What a document may say is in
+ * spec_check.c, writing in spec_write.c.
  */
 #include "format/spec.h"
 
@@ -11,35 +12,15 @@
 
 enum { MAX_NAME = 1000 };
 
-enum shape { TEXT, TEXTS, MAP, TEXTS_MAP /* of texts or lists */, TEXT_MAP, TEXT_OR_MAP, LATER };
-
-/* Every key of a spec. LATER: known, and refused until it works. */
+/* Every key that has a value of its own here; code: has four. */
 static const struct {
 	const char *key;
-	enum shape shape;
-	size_t offset; /* of the node in struct mk_spec, 0: none */
+	size_t offset; /* of the node in struct mk_spec */
 } keys[] = {
-#define KEY(k, shape_)                                  \
-	{                                               \
-#k, shape_, offsetof(struct mk_spec, k) \
-	}
-	KEY(name, TEXT),
-	KEY(experiment, TEXT),
-	{"code", MAP, 0},
-	KEY(mlproject, TEXT),
-	KEY(entry_point, TEXT),
-	KEY(command, TEXT),
-	KEY(script, TEXT),
-	KEY(parameters, TEXT_MAP),
-	KEY(sweep, TEXTS_MAP),
-	KEY(after, TEXTS),
-	KEY(site, TEXTS),
-	KEY(account, TEXT),
-	KEY(backend_config, TEXT_OR_MAP),
-	KEY(override, MAP),
-	KEY(artifacts, TEXTS),
-	{"data", LATER, 0},
-	{"schedule", LATER, 0},
+#define KEY(k) {#k, offsetof(struct mk_spec, k)}
+	KEY(name),	 KEY(experiment), KEY(mlproject),      KEY(entry_point), KEY(command),
+	KEY(script),	 KEY(parameters), KEY(sweep),	       KEY(after),	 KEY(site),
+	KEY(account),	 KEY(override),	  KEY(backend_config), KEY(artifacts),
 #undef KEY
 };
 static const char *const code_keys[] = {"repository", "branch", "commit", "path"};
@@ -72,201 +53,7 @@ const struct mk_doc *mk_spec_item(const struct mk_doc *node, size_t i)
 	return node->type == MK_DOC_LIST ? node->items[i] : node;
 }
 
-/* --- one document ------------------------------------------------------------------------ */
-
-static int check_text(struct mk_call *call, const char *source, const char *key,
-		      const struct mk_doc *value)
-{
-	if (value->type == MK_DOC_LIST)
-		return mk_doc_fail(call, source, value, "%s must be a text, not a list", key);
-	if (value->type == MK_DOC_MAP)
-		return mk_doc_fail(call, source, value, "%s must be a text, not a map", key);
-	if (value->type == MK_DOC_SCALAR && !value->text[0])
-		return mk_doc_fail(call, source, value, "%s is empty", key);
-	return 0;
-}
-
-static int check_texts(struct mk_call *call, const char *source, const char *key,
-		       const struct mk_doc *value, bool may_be_empty)
-{
-	if (value->type == MK_DOC_MAP)
-		return mk_doc_fail(call, source, value,
-				   "%s must be a text or a list of texts, not a map", key);
-	if (value->type != MK_DOC_LIST)
-		return may_be_empty ? 0 : check_text(call, source, key, value);
-	for (size_t i = 0; i < value->n; i++) {
-		const struct mk_doc *item = value->items[i];
-
-		if (item->type != MK_DOC_SCALAR)
-			return mk_doc_fail(call, source, item, "%s: item %zu is not a text", key,
-					   i + 1);
-		if (!may_be_empty && !item->text[0])
-			return mk_doc_fail(call, source, item, "%s: item %zu is empty", key, i + 1);
-	}
-	return 0;
-}
-
-static int check_map(struct mk_call *call, const char *source, const char *key,
-		     const struct mk_doc *value)
-{
-	if (value->type == MK_DOC_MAP || value->type == MK_DOC_NULL)
-		return 0;
-	return mk_doc_fail(call, source, value, "%s must be a map of keys and values, not a %s",
-			   key, value->type == MK_DOC_LIST ? "list" : "text");
-}
-
-static int check_parameters(struct mk_call *call, const char *source, const struct mk_doc *map)
-{
-	for (size_t i = 0; i < map->n; i++) {
-		const struct mk_doc *value = map->items[i];
-		const char *key = map->keys[i]->text;
-
-		if (value->type == MK_DOC_LIST)
-			return mk_doc_fail(
-				call, source, value,
-				"parameters: %s must be a text: a list as one value needs "
-				"quotes, a run for each value is made by sweep:",
-				key);
-		if (value->type == MK_DOC_MAP)
-			return mk_doc_fail(
-				call, source, value,
-				"parameters: %s must be a text: a map as one value needs "
-				"quotes",
-				key);
-	}
-	return 0;
-}
-
-static int check_sweep(struct mk_call *call, const char *source, const struct mk_doc *map)
-{
-	for (size_t i = 0; i < map->n; i++) {
-		const struct mk_doc *value = map->items[i];
-		_cleanup_buf_ struct mk_buf key = MK_BUF(4096);
-
-		(void)mk_buf_printf(&key, "sweep: %s", map->keys[i]->text);
-		if (value->type == MK_DOC_LIST && !value->n)
-			return mk_doc_fail(call, source, value, "%s has no values",
-					   mk_buf_text(&key));
-
-		int r = check_texts(call, source, mk_buf_text(&key), value, true);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool is_given(struct mk_doc *map, const char *key)
-{
-	const struct mk_doc *value = mk_doc_get(map, key);
-
-	return value && value->type != MK_DOC_NULL;
-}
-
-static int check_code(struct mk_call *call, const char *source, struct mk_doc *code)
-{
-	for (size_t i = 0; i < N_CODE_KEYS; i++) {
-		const struct mk_doc *value = mk_doc_get(code, code_keys[i]);
-		int r = value ? check_text(call, source, code_keys[i], value) : 0;
-
-		if (r < 0)
-			return r;
-	}
-
-	int r = mk_doc_leftover(call, source, code);
-
-	if (r < 0 || !is_given(code, "path"))
-		return r;
-
-	const struct mk_doc *path = mk_doc_get(code, "path");
-
-	if (is_given(code, "repository") || is_given(code, "branch"))
-		return mk_doc_fail(
-			call, source, path,
-			"code: path is a directory of this machine: it has no repository "
-			"and no branch");
-	if (path->text[0] != '/')
-		return mk_doc_fail(call, source, path,
-				   "code: path must be absolute, beginning with /, not \"%s\"",
-				   path->text);
-	return 0;
-}
-
-static int check_value(struct mk_call *call, const char *source, size_t key, struct mk_doc *value)
-{
-	const char *name = keys[key].key;
-	int r = 0;
-
-	switch (keys[key].shape) {
-	case TEXT:
-		return check_text(call, source, name, value);
-	case TEXTS:
-		return check_texts(call, source, name, value, false);
-	case TEXT_OR_MAP:
-		if (value->type == MK_DOC_LIST)
-			return mk_doc_fail(
-				call, source, value,
-				"%s must be a path in the repository or a map, not a list", name);
-		return value->type == MK_DOC_MAP ? 0 : check_text(call, source, name, value);
-	case MAP:
-	case TEXT_MAP:
-	case TEXTS_MAP:
-		r = check_map(call, source, name, value);
-		break;
-	case LATER:
-		if (value->type != MK_DOC_NULL)
-			return mk_fail(call, EOPNOTSUPP, "not supported yet: %s (line %d)", name,
-				       value->line);
-		break;
-	}
-	if (r < 0 || value->type != MK_DOC_MAP)
-		return r;
-	if (keys[key].shape == TEXT_MAP)
-		return check_parameters(call, source, value);
-	if (keys[key].shape == TEXTS_MAP)
-		return check_sweep(call, source, value);
-	return strcmp(name, "code") == 0 ? check_code(call, source, value) : 0;
-}
-
-/* Two keys that cannot both be meant. */
-static int check_pair(struct mk_call *call, const char *source, struct mk_doc *doc, const char *a,
-		      const char *b)
-{
-	if (!is_given(doc, a) || !is_given(doc, b))
-		return 0;
-	return mk_doc_fail(call, source, mk_doc_get(doc, a), "%s and %s: only one can be meant", a,
-			   b);
-}
-
-static int check_doc(struct mk_call *call, const char *source, struct mk_doc *doc)
-{
-	int r = check_map(call, source, "a spec", doc);
-
-	if (r < 0 || doc->type == MK_DOC_NULL)
-		return r;
-	for (size_t i = 0; i < N_KEYS; i++)
-		(void)mk_doc_get(doc, keys[i].key);
-	r = mk_doc_leftover(call, source, doc);
-	for (size_t i = 0; r == 0 && i < N_KEYS; i++) {
-		struct mk_doc *value = mk_doc_get(doc, keys[i].key);
-
-		if (value)
-			r = check_value(call, source, i, value);
-	}
-
-	static const char *const pairs[][2] = {
-		{"command", "entry_point"}, {"command", "mlproject"}, {"script", "command"},
-		{"script", "entry_point"},  {"script", "mlproject"},
-	};
-
-	for (size_t i = 0; r == 0 && i < sizeof(pairs) / sizeof(*pairs); i++)
-		r = check_pair(call, source, doc, pairs[i][0], pairs[i][1]);
-	if (r == 0 && is_given(doc, "script") &&
-	    strncmp(mk_doc_get(doc, "script")->text, "#!", 2) != 0)
-		return mk_doc_fail(call, source, mk_doc_get(doc, "script"),
-				   "script must begin with #! and the program that runs it");
-	return r;
-}
+/* --- reading ------------------------------------------------------------------------------ */
 
 /* A batch script as the document {script: text}. */
 static int read_script(struct mk_call *call, const char *source, const char *text, size_t len,
@@ -332,7 +119,7 @@ int mk_specs_read(struct mk_call *call, const char *source, const char *text, si
 		return r;
 	for (size_t i = 0; i < specs.n; i++) {
 		mk_doc_set_source(specs.v[i], source);
-		r = check_doc(call, source, specs.v[i]);
+		r = mk_spec_check(call, source, specs.v[i]);
 		if (r < 0)
 			return r;
 	}
@@ -363,7 +150,7 @@ int mk_spec_read_defaults(struct mk_call *call, const char *source, const char *
 	if (r < 0)
 		return r;
 	mk_doc_set_source(doc, source);
-	r = check_doc(call, source, doc);
+	r = mk_spec_check(call, source, doc);
 	if (r == -EOPNOTSUPP)
 		return mk_prefix(call, r, "%s", source);
 	if (r < 0)
@@ -457,9 +244,8 @@ int mk_spec_merge(struct mk_call *call, const struct mk_doc *const *layers, size
 		spec.doc = mk_doc_merge(spec.doc, layers[i]);
 	}
 	for (size_t i = 0; i < N_KEYS; i++)
-		if (keys[i].offset)
-			*(const struct mk_doc **)((char *)&spec + keys[i].offset) =
-				given(spec.doc, keys[i].key);
+		*(const struct mk_doc **)((char *)&spec + keys[i].offset) =
+			given(spec.doc, keys[i].key);
 
 	const struct mk_doc *code = given(spec.doc, "code");
 

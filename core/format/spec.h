@@ -45,6 +45,8 @@ int mk_spec_read_defaults(struct mk_call *call, const char *source, const char *
 /* For whoever stores defaults.yaml: only checks. name is what errors begin with. */
 int mk_spec_check_defaults(struct mk_call *call, const char *name, const char *text,
 			   size_t len) _must_check_;
+/* One document, any source: EINVAL with the line, EOPNOTSUPP for what is not there yet. */
+int mk_spec_check(struct mk_call *call, const char *source, struct mk_doc *doc) _must_check_;
 /* The commented text defaults.yaml begins with. */
 extern const char mk_spec_defaults_text[];
 

@@ -69,7 +69,35 @@ static void bad_specs_are_refused_with_the_sentence(void)
 		 "not supported yet: data (line 4)"},
 		{"schedule: daily\n", EOPNOTSUPP, "not supported yet: schedule (line 1)"},
 		{"code: develop\n", EINVAL,
-		 "runs/new:1: code must be a map of keys and values, not a text"},
+		 "runs/new:1: code must be a map of keys and values: write code: {repository: "
+		 "develop}"},
+		{"code: /home/ana/a\n", EINVAL,
+		 "runs/new:1: code must be a map of keys and values: write code: {path: "
+		 "/home/ana/a}"},
+		{"code: [a]\n", EINVAL,
+		 "runs/new:1: code must be a map of keys and values, not a list"},
+		{"code: a2\nbranch: develop\n", EINVAL,
+		 "runs/new:2: unknown key \"branch\": write code: {repository: a2, branch: "
+		 "develop}"},
+		{"code: a2\ncommit: 12ab\n", EINVAL,
+		 "runs/new:2: unknown key \"commit\": write code: {repository: a2, commit: 12ab}"},
+		{"name: a\nbranch: develop\n", EINVAL,
+		 "runs/new:2: unknown key \"branch\": write code: {branch: develop}"},
+		{"code: {repository: a2}\nbranch: develop\n", EINVAL,
+		 "runs/new:2: unknown key \"branch\": write code: {branch: develop}"},
+		{"Resources: {Nodes: 1}\n", EINVAL,
+		 "runs/new:1: unknown key \"Resources\": write override: {Resources: …}"},
+		{"queue: booster\n", EINVAL,
+		 "runs/new:1: unknown key \"queue\": write override: {Resources: {Queue: "
+		 "booster}}"},
+		{"project: p\n", EINVAL,
+		 "runs/new:1: unknown key \"project\": a run belongs to the project whose runs/new "
+		 "it is written to"},
+		{"artifacts: [a, /etc/passwd]\n", EINVAL,
+		 "runs/new:1: artifacts: \"/etc/passwd\" is absolute: what is copied out lies in the "
+		 "working directory, \"etc/passwd\""},
+		{"artifacts: out/../../x\n", EINVAL,
+		 "runs/new:1: artifacts: \"out/../../x\" leads out of the working directory"},
 		{"code: {branhc: develop}\n", EINVAL,
 		 "runs/new:1: unknown key \"branhc\", did you mean \"branch\"?"},
 		{"code: {path: sub/dir}\n", EINVAL,

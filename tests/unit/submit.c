@@ -244,7 +244,8 @@ static void mistakes_are_refused_and_leave_nothing(void)
 		 "\"epochs\"?",
 		 0},
 		{"entry_point: eval\nafter: nothing.12345678\n",
-		 "runs/new:2: after: run \"nothing.12345678\": there is none", 0},
+		 "runs/new:2: after: no run \"nothing.12345678\" in this project: write its name "
+		 "in runs/, NAME.xxxxxxxx", 0},
 		{"entry_point: eval\nname: \"{x\"\n",
 		 "runs/new:2: name: a { without }; a brace is {{", 0},
 		{"entry_point: eval\nname: \"a\\nb\"\n",
