@@ -37,8 +37,9 @@ int fs_commit_text(struct fs_at *at, const char *text, size_t len, uint64_t seen
 
 	if (r < 0)
 		return r;
-	r = at->row->commit(at, &commit);
-	return r;
+	if (at->row->flags & FS_ORDER && fs_answer_is(at, text, len))
+		return fs_answer_get(at, answer);
+	return at->row->commit(at, &commit);
 }
 
 int fs_commit_open(struct fs_at *at, struct fs_handle *handle)
@@ -316,12 +317,8 @@ static int spoil(struct fs_at *at, struct fs_handle *handle, int r)
 	handle->written = handle->truncated = false;
 	mk_buf_truncate(&handle->staged, 0);
 	pthread_mutex_unlock(&handle->lock);
-	if (at->row->flags & FS_ORDER && at->call->error.text) {
-		_cleanup_buf_ struct mk_buf why = MK_BUF(16 << 10);
-
-		(void)mk_buf_printf(&why, "error: %s\n", at->call->error.text);
-		fs_answer_put(at, mk_buf_text(&why));
-	}
+	if (at->row->flags & FS_ORDER)
+		fs_answer_refused(at);
 	return remember(at, handle, r);
 }
 

@@ -203,10 +203,12 @@ static int rename_over(struct fs_at *from, struct fs_at *to)
 	if (!fs_away_take(from->tree, to->ino, &seen))
 		seen = fs_reader_seen(to);
 	r = fs_commit_text(to, mk_buf_text(&text), text.len, seen, &answer);
+	if (to->row->flags & FS_ORDER && r >= 0)
+		fs_answer_put(to, mk_buf_text(&answer));
+	else if (to->row->flags & FS_ORDER && r != MK_PUNT && r != MK_PARK)
+		fs_answer_refused(to);
 	if (r < 0)
 		return r;
-	if (to->row->flags & FS_ORDER)
-		fs_answer_put(to, mk_buf_text(&answer));
 	fs_scratch_remove(from->tree, from->scratch);
 	return 0;
 }

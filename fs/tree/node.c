@@ -390,8 +390,10 @@ void fs_tree_free(struct fs_tree *tree)
 			free(file);
 		}
 	}
-	for (size_t i = 0; i < FS_ANSWERS; i++)
+	for (size_t i = 0; i < FS_ANSWERS; i++) {
 		free(tree->answers[i].text);
+		free(tree->answers[i].before);
+	}
 	fs_run_drop(tree);
 	fs_keys_drop(tree);
 	fs_nodes_free(tree);

@@ -308,6 +308,7 @@ struct fs_answer { /* to an order, for who reads it later */
 	uid_t uid;
 	uint64_t used;
 	char *text;
+	char *before; /* the one before it, or NULL */
 };
 struct fs_reader { /* which version of a text a process has read */
 	uint64_t ino;
@@ -317,8 +318,12 @@ struct fs_reader { /* which version of a text a process has read */
 enum { FS_ANSWERS = 256, FS_READERS = 256, FS_AWAYS = 64 };
 
 void fs_answer_put(struct fs_at *at, const char *text);
+void fs_answer_refused(struct fs_at *at); /* why, as the call's error says */
 /* Of this session, else of this user, else none: adds nothing. */
 int fs_answer_get(struct fs_at *at, struct mk_buf *ret);
+/* Whether a text is what this user was answered lately: an editor whose write was refused copies
+ * back what it had read, and that is no order. */
+bool fs_answer_is(struct fs_at *at, const char *text, size_t len);
 void fs_reader_note(struct fs_at *at, uint64_t generation);
 uint64_t fs_reader_seen(struct fs_at *at); /* 0 unknown */
 

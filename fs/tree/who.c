@@ -147,6 +147,7 @@ void fs_answer_put(struct fs_at *at, const char *text)
 	struct fs_tree *tree = at->tree;
 	pid_t sid = fs_who_session(at->call);
 	struct fs_answer *to = NULL;
+	char *before = NULL;
 
 	fs_lock(tree);
 	for (size_t i = 0; i < FS_ANSWERS; i++) {
@@ -155,20 +156,55 @@ void fs_answer_put(struct fs_at *at, const char *text)
 		if (answer->text && answer->ino == at->ino && answer->sid == sid &&
 		    answer->uid == at->call->uid) {
 			to = answer;
+			before = strcmp(to->text, text) == 0 ? mk_steal(&to->before)
+							     : mk_steal(&to->text);
 			break;
 		}
 		if (!to || answer->used < to->used)
 			to = answer;
 	}
 	free(to->text);
+	free(to->before);
 	*to = (struct fs_answer){
 		.ino = at->ino,
 		.sid = sid,
 		.uid = at->call->uid,
 		.used = ++tree->tick,
 		.text = mk_strdup(text),
+		.before = before,
 	};
 	fs_unlock(tree);
+}
+
+void fs_answer_refused(struct fs_at *at)
+{
+	_cleanup_buf_ struct mk_buf why = MK_BUF(16 << 10);
+
+	if (!at->call->error.text)
+		return;
+	(void)mk_buf_printf(&why, "error: %s\n", at->call->error.text);
+	fs_answer_put(at, mk_buf_text(&why));
+}
+
+static bool is_text(const char *answer, const char *text, size_t len)
+{
+	return answer && len && strlen(answer) == len && memcmp(answer, text, len) == 0;
+}
+
+bool fs_answer_is(struct fs_at *at, const char *text, size_t len)
+{
+	struct fs_tree *tree = at->tree;
+	bool found = false;
+
+	fs_lock(tree);
+	for (size_t i = 0; i < FS_ANSWERS && !found; i++) {
+		const struct fs_answer *answer = &tree->answers[i];
+
+		found = answer->ino == at->ino && answer->uid == at->call->uid &&
+			(is_text(answer->text, text, len) || is_text(answer->before, text, len));
+	}
+	fs_unlock(tree);
+	return found;
 }
 
 int fs_answer_get(struct fs_at *at, struct mk_buf *ret)

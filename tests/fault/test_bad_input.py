@@ -40,6 +40,12 @@ SPECS = [
      'runs/new:2: unknown key "kommand", did you mean "command"?'),
     ("unknown key below code", CODE.replace("branch", "brnch"), errno.EINVAL,
      'runs/new:1: unknown key "brnch", did you mean "branch"?'),
+    ("text for code", "code: code\n", errno.EINVAL,
+     "runs/new:1: code must be a map of keys and values: write code: {repository: code}"),
+    ("branch at the top", "code: code\nbranch: main\n", errno.EINVAL,
+     'runs/new:2: unknown key "branch": write code: {repository: code, branch: main}'),
+    ("resources at the top", RUN + "Resources: {Nodes: 1}\n", errno.EINVAL,
+     'runs/new:2: unknown key "Resources": write override: {Resources: …}'),
     ("list for a text", "command: [a]\n", errno.EINVAL,
      "runs/new:1: command must be a text, not a list"),
     ("map for a text", RUN + "name: {a: 1}\n", errno.EINVAL,
@@ -83,6 +89,9 @@ SPECS = [
      'runs/new:1: the project has no repository "cod", did you mean "code"?'),
     ("unknown branch", CODE.replace("main", "mian"), errno.EINVAL,
      'runs/new:1: project p, repository code: no branch "mian" at REMOTE, did you mean "main"?'),
+    ("branch as git names it", CODE.replace("main", "origin/main"), errno.EINVAL,
+     'runs/new:1: project p, repository code: no branch "origin/main" at REMOTE, did you mean '
+     '"main"?'),
     ("unknown commit", CODE.replace("branch: main", "commit: " + "1" * 40), errno.EINVAL,
      f"runs/new:1: project p, repository code: no commit {'1' * 40} at REMOTE"),
     ("commit that is none", CODE.replace("branch: main", "commit: xyz"), errno.EINVAL,
@@ -103,9 +112,15 @@ SPECS = [
     ("queue at the top", CODE + "override: {Queue: gpu}\n", errno.EINVAL,
      'runs/new:3: "Queue" stands at the top, but belongs below Resources'),
     ("unknown run", RUN + "after: nope\n", errno.EINVAL,
-     'runs/new:2: after: run "nope": there is none'),
+     'runs/new:2: after: no run "nope" in this project: write its name in runs/, NAME.xxxxxxxx'),
     ("code that is not there", "code: {path: /nonexistent}\n" + RUN, errno.EINVAL,
      "runs/new:1: project p: code path /nonexistent: No such file or directory"),
+    ("code that is a file", "code: {path: /etc/passwd}\n" + RUN, errno.EINVAL,
+     "runs/new:1: project p: code path /etc/passwd: Not a directory"),
+    ("artifacts out of the working directory", RUN + "artifacts: ../x\n", errno.EINVAL,
+     'runs/new:2: artifacts: "../x" leads out of the working directory'),
+    ("experiment of two lines", RUN + 'experiment: "a\\nb"\n', errno.EINVAL,
+     'runs/new:2: experiment "a b": the name holds a control character'),
     ("of a later version", RUN + "data: {}\n", errno.EOPNOTSUPP, "not supported yet: data (line 2)"),
     ("blank lines", "\n\n", errno.EINVAL,
      "runs/new: nothing to run: write a run spec, or a script that begins with #!"),
@@ -251,6 +266,26 @@ def test_bombs_cost_nothing(bad, text):
     # The best of three: others use this machine, too.
     assert min(timed(bad.write, text)[0] for _ in range(3)) < 0.1
     assert peak() - before < 16 << 10
+
+
+@pytest.mark.parametrize("mode", ["-N", "-C"], ids=["renames its backup", "writes its backup"])
+def test_an_editor_that_restores_its_backup_keeps_the_reason(bad, mode):
+    # vim puts what it had read back over a file whose write failed: that is no order.
+    before, processes = bad.made(), set(bad.platform.processes())
+    bad.platform.sh(f"echo 'name: [a]' > {bad.new}")
+    for wrong in ("nam", "nme"):
+        shown = bad.platform.sh(f"vim -u NONE {mode} -es -c '%s/.*/{wrong}: x/' -c w -c q! "
+                                f"{bad.new} || cat {bad.new}").stdout
+        assert shown == f'error: runs/new:1: unknown key "{wrong}", did you mean "name"?\n'
+    bad.unchanged(before, processes)
+
+
+def test_renamed_over(bad):
+    before, processes = bad.made(), set(bad.platform.processes())
+    shown = bad.platform.sh(f"cd {bad.runs}; echo 'nam: x' > .mine.a1B2c3; ! mv .mine.a1B2c3 new; "
+                            "cat new; rm .mine.a1B2c3").stdout
+    assert shown == 'error: runs/new:1: unknown key "nam", did you mean "name"?\n'
+    bad.unchanged(before, processes)
 
 
 def test_empty_write_is_none(bad):
