@@ -193,9 +193,12 @@ static void child(struct shepherd *s)
 		_exit(125);
 	(void)setsid();
 
+	/* On disk before anything runs, with the record that holds it: after a power loss a job that
+	 * ran must not look as if it had not. */
 	int started = openat(s->record, "started", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int above = openat(s->record, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (started < 0 || fsync(s->record) < 0)
+	if (started < 0 || above < 0 || fsync(s->record) < 0 || fsync(above) < 0)
 		child_fails(s, errno);
 	prctl(PR_SET_PDEATHSIG, 0);
 
