@@ -188,3 +188,29 @@ int mk_run_value_set(struct mk_call *call, struct mantik *m, int64_t id, enum mk
 
 	return r < 0 ? r : mk_domain_write(call, m, MK_KILLSAFE, set, &a);
 }
+
+static int remove_tag(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct set *a = arg;
+	_cleanup_buf_ struct mk_buf before = MK_BUF(MK_LIMIT_TEXT);
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_logging_allowed(call, conn, a->id);
+
+	if (r == 0)
+		r = read_value(call, conn, a->id, MK_TAG, a->key, &before);
+	if (r == 0)
+		r = mk_prepare(call, conn, "DELETE FROM tags WHERE run_id = ? AND key = ?", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, a->id);
+	mk_bind_text(stmt, 2, a->key);
+	r = mk_exec(call, stmt);
+	return r < 0 ? r : mk_run_touch(call, conn, a->id, MK_TOUCH_ROW);
+}
+
+int mk_run_tag_remove(struct mk_call *call, struct mantik *m, int64_t id, const char *key)
+{
+	struct set a = {.id = id, .kind = MK_TAG, .key = key};
+
+	return mk_domain_write(call, m, MK_KILLSAFE, remove_tag, &a);
+}

@@ -107,6 +107,18 @@ int64_t fs_at_object(const struct fs_at *at, enum fs_kind kind)
 	return object;
 }
 
+const char *fs_at_hint(const struct fs_at *at)
+{
+	const char *hint = at->row->hint;
+
+	fs_lock(at->tree);
+	for (const struct fs_node *node = at->node ? at->node->parent : at->parent; node && !hint;
+	     node = node->parent)
+		hint = node->row->hint;
+	fs_unlock(at->tree);
+	return hint ? hint : "man 7 mantikfs tells what is where";
+}
+
 int fs_at_below(const struct fs_at *at, const char *name, struct mk_buf *path)
 {
 	const char *chain[64];
@@ -350,6 +362,17 @@ static bool open_text(const struct fs_at *at, struct fs_stat *st)
 	return found;
 }
 
+static bool is_being_made(struct fs_tree *tree, const struct fs_node *node)
+{
+	bool found = false;
+
+	fs_lock(tree);
+	for (const struct fs_handle *h = tree->writers; h && !found; h = h->next_writer)
+		found = h->node == node;
+	fs_unlock(tree);
+	return found;
+}
+
 int fs_getattr(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 	       struct fs_handle *handle, struct fs_attr *ret)
 {
@@ -360,7 +383,7 @@ int fs_getattr(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 	fs_at_node(call, node, tree, &at);
 	if (!open_text(&at, &st))
 		r = fs_at_stat(&at, &st);
-	if (r == -ENOENT && handle && (handle->kind == FS_H_COMMIT || handle->kind == FS_H_APPEND)) {
+	if (r == -ENOENT && is_being_made(tree, node)) {
 		/* Created, not committed yet: a key, or a text on its way. */
 		mk_error_clear(call);
 		st = (struct fs_stat){.mtime = tree->started, .live = true};
@@ -389,6 +412,12 @@ int fs_access(struct mk_call *call, struct fs_tree *tree, struct fs_node *node, 
 	if (at.scratch) {
 		fs_scratch_stat(&at, &st);
 		mode = st.mode;
+	} else if (mask & X_OK && S_ISREG(mode) && at.row->bytes && !at.has_git && at.row->stat) {
+		int r = at.row->stat(&at, &st);
+
+		if (r < 0)
+			return r;
+		mode = st.mode ? st.mode : mode;
 	}
 
 	if (mask & W_OK && !S_ISLNK(mode)) {

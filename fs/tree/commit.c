@@ -17,11 +17,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-static const char *title(const struct fs_at *at)
-{
-	return at->row->title ? at->row->title : at->name;
-}
-
 static void record(struct fs_at *at)
 {
 	_cleanup_free_ char *path = fs_node_path(at->tree, at->node);
@@ -131,7 +126,7 @@ static int commit(struct fs_at *at, struct fs_handle *handle)
 	handle->busy = false;
 	if (r == MK_PUNT || r == MK_PARK)
 		goto out;
-	handle->written = handle->truncated = false;
+	handle->written = handle->truncated = handle->created = false;
 	if (at->row->flags & FS_ORDER || r < 0)
 		mk_buf_truncate(&handle->staged, 0);
 	if (at->row->flags & FS_ORDER) {
@@ -191,7 +186,9 @@ int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 
 	pthread_mutex_lock(&handle->lock);
 
-	bool written = handle->written;
+	/* `touch tags/x` makes an empty tag; a param would keep it for ever. */
+	bool made = handle->created && at->row->remove;
+	bool written = handle->written || (made && !sync);
 
 	if (!sync && group && handle->opener && group != handle->opener) {
 		written = false; /* its own close is not the end of the text */
@@ -225,7 +222,8 @@ void fs_commit_release(struct fs_at *at, struct fs_handle *handle)
 		record(at);
 		return;
 	}
-	if (handle->written || (handle->truncated && !order)) {
+	if (handle->written ||
+	    ((handle->truncated || (handle->created && at->row->remove)) && !order)) {
 		int r = commit(at, handle);
 
 		if (r < 0 && at->call->error.code)
@@ -314,7 +312,7 @@ static int spoil(struct fs_at *at, struct fs_handle *handle, int r)
 	handle->spoiled = r;
 	free(handle->spoiled_text);
 	handle->spoiled_text = mk_strdup(at->call->error.text);
-	handle->written = handle->truncated = false;
+	handle->written = handle->truncated = handle->created = false;
 	mk_buf_truncate(&handle->staged, 0);
 	pthread_mutex_unlock(&handle->lock);
 	if (at->row->flags & FS_ORDER)
@@ -333,7 +331,7 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 	if (offset < 0)
 		return mk_fail(at->call, EINVAL, "%s: bad offset", at->name);
 	if (order && memchr(data, 0, len)) {
-		r = mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", title(at));
+		r = mk_fail(at->call, EINVAL, "%s: holds a NUL byte, which no text does", fs_at_title(at));
 		return spoil(at, handle, r);
 	}
 	pthread_mutex_lock(&handle->lock);
@@ -372,7 +370,7 @@ ssize_t fs_commit_write(struct fs_at *at, struct fs_handle *handle, const void *
 
 	pthread_mutex_unlock(&handle->lock);
 	if (r < 0) {
-		r = mk_fail(at->call, -r, "%s: a text has at most 1 MiB", title(at));
+		r = mk_fail(at->call, -r, "%s: a text has at most 1 MiB", fs_at_title(at));
 		return spoil(at, handle, r);
 	}
 	if (now) {
@@ -395,7 +393,7 @@ int fs_commit_resize(struct fs_at *at, struct fs_handle *handle, int64_t size)
 	int r = 0;
 
 	if (size < 0 || size > MK_LIMIT_TEXT)
-		return mk_fail(at->call, EFBIG, "%s: a text has at most 1 MiB", title(at));
+		return mk_fail(at->call, EFBIG, "%s: a text has at most 1 MiB", fs_at_title(at));
 	if (at->row->flags & FS_ORDER)
 		return 0;
 	pthread_mutex_lock(&handle->lock);

@@ -82,7 +82,8 @@ int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	else if (dir.row->make)
 		r = dir.row->make(&dir, name, &child);
 	else
-		r = mk_fail(call, EPERM, "%s: no directory can be made here", name);
+		r = mk_fail(call, EPERM, "%s: no directory can be made here: %s", name,
+			    fs_at_hint(&dir));
 	return r < 0 ? r : entry(&dir, &child, ret);
 }
 
@@ -96,7 +97,8 @@ int fs_symlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *paren
 	if (r < 0)
 		return r;
 	if (!dir.scratch && !(dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
-		return mk_fail(call, EPERM, "%s: no link can be made here", name);
+		return mk_fail(call, EPERM, "%s: no link can be made here: %s", name,
+			       fs_at_hint(&dir));
 	r = fs_scratch_make(&dir, name, S_IFLNK | 0777, &child);
 	if (r < 0)
 		return r;
@@ -120,6 +122,33 @@ static int find(struct fs_at *dir, const char *name, struct fs_child *child, str
 	return 0;
 }
 
+/* What is made by the tree stays; why, and what to do instead. */
+static int refuse_removal(struct fs_at *at, int code)
+{
+	int64_t run = fs_at_object(at, FS_RUN);
+
+	if (run)
+		fs_remover_note(at, run);
+	if (at->row->flags & FS_ORDER)
+		return mk_fail(at->call, code, "%s stays: it is not replaced, but written to: cp FILE %s",
+			       fs_at_title(at), fs_at_title(at));
+	if (at->row->kind == FS_RUN)
+		return mk_fail(at->call, code,
+			       "run %s stays: a run goes by `echo delete > ctl` or by mv to runs/deleted/",
+			       at->name);
+	if (run)
+		return mk_fail(at->call, code,
+			       "%s stays: it belongs to its run, which goes as a whole (echo delete > "
+			       "ctl, or mv it to runs/deleted/)",
+			       at->name);
+	if (at->has_git || fs_at_object(at, FS_REPOSITORY))
+		return mk_fail(at->call, code, "%s stays: %s", at->name, fs_at_hint(at));
+	if (at->row->commit)
+		return mk_fail(at->call, code, "%s stays: it belongs to its directory; edit it instead",
+			       at->name);
+	return mk_fail(at->call, code, "%s stays: it is part of the tree", at->name);
+}
+
 int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	      const char *name)
 {
@@ -134,11 +163,13 @@ int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 		return r;
 	if (S_ISDIR(at.row->mode))
 		return mk_fail(call, EISDIR, "%s is a directory", name);
-	if (!child.scratch)
-		return mk_fail(call, EPERM,
-			       "%s is part of the tree and cannot be removed (runs: echo delete > ctl)",
-			       name);
-	fs_scratch_remove(tree, child.scratch);
+	if (child.scratch) {
+		fs_scratch_remove(tree, child.scratch);
+	} else {
+		r = at.row->remove ? at.row->remove(&at) : refuse_removal(&at, EPERM);
+		if (r < 0)
+			return r;
+	}
 	fs_node_detach(tree, parent, name);
 	return 0;
 }
@@ -176,7 +207,7 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 		fs_scratch_remove(tree, child.scratch);
 	} else {
 		if (!at.row->remove)
-			return mk_fail(call, ENOTEMPTY, "%s is part of the tree", name);
+			return refuse_removal(&at, ENOTEMPTY);
 		r = at.row->remove(&at);
 		if (r < 0)
 			return r;
@@ -195,8 +226,8 @@ static int rename_over(struct fs_at *from, struct fs_at *to)
 	if (!S_ISREG(from->scratch->mode))
 		return mk_fail(from->call, EPERM, "%s is no file", from->name);
 	if (!to->row->commit)
-		return mk_fail(from->call, EPERM, "%s is made by the tree and cannot be replaced",
-			       to->name);
+		return mk_fail(from->call, EPERM, "%s is made by the tree and cannot be replaced: %s",
+			       to->name, fs_at_hint(to));
 	r = fs_scratch_copy(from->call, from->tree, from->scratch, &text);
 	if (r < 0)
 		return r;
@@ -285,7 +316,8 @@ static void move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_
 static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
 	if (!to_dir->scratch && !(to_dir->row->flags & FS_SCRATCH && fs_scratch_name(new_name)))
-		return mk_fail(from->call, EPERM, "%s: the tree knows no such name here", new_name);
+		return mk_fail(from->call, EPERM, "%s: the tree knows no such name here: %s",
+			       new_name, fs_at_hint(to_dir));
 
 	if (is_below(from->tree, to_dir->node, from->scratch))
 		return mk_fail(from->call, EINVAL, "%s cannot be moved into itself", from->name);
@@ -303,7 +335,8 @@ static int rename_object(struct fs_at *from, struct fs_at *to_dir, const char *n
 	int r;
 
 	if (!from->row->rename)
-		return mk_fail(from->call, EPERM, "%s is part of the tree and keeps its name",
+		return mk_fail(from->call, EPERM, "%s keeps its name and place: it is part of the tree; cp makes a copy "
+			       "elsewhere",
 			       from->name);
 	r = from->row->rename(from, to_dir, new_name);
 	if (r < 0)

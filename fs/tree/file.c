@@ -28,7 +28,7 @@ int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct 
 	fs_lock(at->tree);
 	at->node->refs++;
 	at->tree->n_handles++;
-	if (kind == FS_H_COMMIT && (flags & O_ACCMODE) != O_RDONLY) {
+	if ((kind == FS_H_COMMIT && (flags & O_ACCMODE) != O_RDONLY) || kind == FS_H_APPEND) {
 		handle->next_writer = at->tree->writers;
 		at->tree->writers = handle;
 	}
@@ -180,8 +180,8 @@ static int may_open(struct fs_at *at, int flags)
 	if (r < 0)
 		return r;
 	if (!at->scratch && !at->row->commit && !at->row->append)
-		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written",
-			       at->name);
+		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written: %s",
+			       at->name, fs_at_hint(at));
 	if (at->row->append && flags & O_TRUNC)
 		return mk_fail(at->call, EPERM,
 			       "%s is append only: write with >> (append), not over what was logged",
@@ -420,7 +420,7 @@ bool fs_release_may_wait(struct fs_handle *handle)
 	if (handle->kind == FS_H_APPEND)
 		return handle->staged.len > 0;
 	return handle->kind == FS_H_COMMIT && !handle->killed &&
-	       (handle->written || (handle->truncated && !(handle->node->row->flags & FS_ORDER)));
+	       (handle->written || handle->created || (handle->truncated && !(handle->node->row->flags & FS_ORDER)));
 }
 
 void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle)
@@ -456,8 +456,8 @@ static int set_size(struct fs_at *at, struct fs_handle *handle, int64_t size)
 	if (at->row->append)
 		return mk_fail(at->call, EPERM, "%s is append only and cannot be cut", at->name);
 	if (!at->row->commit)
-		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written",
-			       at->name);
+		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written: %s",
+			       at->name, fs_at_hint(at));
 	if (at->row->flags & FS_ORDER)
 		return 0; /* nothing is kept there that could be cut */
 	r = fs_at_stat(at, &st);
@@ -515,6 +515,7 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	struct fs_child child;
 	struct fs_stat st = {.mtime = tree->started, .live = true};
 	struct fs_node *node;
+	bool created = false;
 	int r = fs_may_write(call, tree);
 
 	if (r < 0)
@@ -541,10 +542,13 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 		else if (dir.row->create)
 			r = dir.row->create(&dir, name, &child);
 		else
-			r = mk_fail(call, EPERM, "%s: the tree knows no such name here", name);
+			r = mk_fail(call, EPERM, "%s: the tree knows no such name here: %s", name,
+				    fs_at_hint(&dir));
 		if (r < 0)
 			return r;
 		fs_at_child(&dir, &child, &at);
+		flags &= ~O_TRUNC; /* there is nothing to cut */
+		created = true;
 	} else {
 		return r;
 	}
@@ -557,6 +561,7 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 		fs_forget(tree, node, 1);
 		return r;
 	}
+	(*ret_handle)->created = created;
 	ret->node = node;
 	r = fs_at_stat(&at, &st);
 	if (r < 0) {

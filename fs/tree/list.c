@@ -287,6 +287,8 @@ int fs_readdir(struct mk_call *call, struct fs_tree *tree, struct fs_handle *han
 	int r;
 
 	fs_at_node(call, handle->node, tree, &dir);
+	if (offset == 0 && dir.row->kind == FS_RUN)
+		fs_remover_note(&dir, dir.object);
 	if (dir.row->list && !(dir.row->flags & FS_PAGED)) {
 		pthread_mutex_lock(&handle->lock);
 

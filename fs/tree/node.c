@@ -396,6 +396,7 @@ void fs_tree_free(struct fs_tree *tree)
 	}
 	fs_run_drop(tree);
 	fs_keys_drop(tree);
+	fs_keydirs_free(tree);
 	fs_nodes_free(tree);
 	fs_scratch_free(tree);
 	free(tree->log);

@@ -88,6 +88,13 @@ int fs_keys_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_keys_find(struct fs_at *at, const char *name, struct fs_child *child);
 int fs_keys_create(struct fs_at *at, const char *name, struct fs_child *child);
 int fs_keys_make(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_keys_remove(struct fs_at *at);
+int fs_tag_remove(struct fs_at *at);
+/* nouns/keydirs.c: those without keys */
+void fs_keydir_add(struct fs_at *at, const char *key);
+bool fs_keydir_is(struct fs_at *at, const char *key);
+void fs_keydir_remove(struct fs_at *at, const char *key);
+int fs_keydirs(struct fs_at *at, const char *prefix, struct mk_list *ret);
 int fs_value_stat(struct fs_at *at, struct fs_stat *st);
 int fs_value_show(struct fs_at *at, struct mk_buf *text);
 int fs_value_commit(struct fs_at *at, struct fs_commit *commit);

@@ -9,6 +9,7 @@
  *	file.c       open, read, release                           commit.c  write, flush, answers
  *	scratch.c    files of editors, in memory                   dir.c     mkdir rmdir unlink rename
  *	who.c        what /proc says about the asker               stats.c   counters, log
+ *	remover.c    who takes a run apart
  *
  * tree->lock protects everything of the tree that is marked so below. It is never held while a
  * verb runs; a handle's own lock is taken before it, never after, and is not held over a verb
@@ -83,6 +84,7 @@ typedef int fs_emit(void *arg, const struct fs_child *child);
 struct fs_row {
 	const char *name; /* or "{placeholder}"; NULL ends a table */
 	const char *title; /* in sentences, where the name alone says little; NULL: the name */
+	const char *hint;  /* what to do instead of making or writing here; NULL: the parent's */
 	mode_t mode;	  /* type and rights */
 	enum fs_class class;
 	enum fs_kind kind;
@@ -90,7 +92,7 @@ struct fs_row {
 	int which; /* tells verbs apart that serve several rows */
 	const struct fs_row *children;
 
-	/* of a file or link (and of a directory: stat, rename, remove) */
+	/* of a file or link (and of a directory: stat, rename, remove); remove: unlink, rmdir */
 	int (*stat)(struct fs_at *at, struct fs_stat *st);
 	int (*show)(struct fs_at *at, struct mk_buf *text); /* 1: live, though stat did not say */
 	int (*link)(struct fs_at *at, struct mk_buf *target);
@@ -167,9 +169,15 @@ static inline void fs_name_copy(char out[MK_NAME_MAX + 1], const char *name)
 }
 void fs_at_node(struct mk_call *call, struct fs_node *node, struct fs_tree *tree,
 		struct fs_at *ret);
+static inline const char *fs_at_title(const struct fs_at *at)
+{
+	return at->row->title ? at->row->title : at->name;
+}
 void fs_at_child(const struct fs_at *dir, const struct fs_child *child, struct fs_at *ret);
 /* Object of the nearest row of this kind, the place itself included; 0 none. */
 int64_t fs_at_object(const struct fs_at *at, enum fs_kind kind);
+/* The hint of the nearest row that has one; never NULL. */
+const char *fs_at_hint(const struct fs_at *at);
 /* The names below the nearest FS_KEYS directory, joined by `/`; name: one more, or NULL. */
 int fs_at_below(const struct fs_at *at, const char *name, struct mk_buf *path);
 /* The name of the nth directory above (0: itself), unescaped. ENOENT for one nobody could give. */
@@ -315,6 +323,25 @@ struct fs_reader { /* which version of a text a process has read */
 	pid_t tgid;
 	uint64_t generation;
 };
+struct fs_remover { /* who was at a run a moment ago: remover.c */
+	int64_t run;
+	int64_t until;
+	pid_t pid[8];
+	bool several;
+};
+enum { FS_REMOVERS = 1024, FS_REMOVER_PIDS = 8 };
+/* The asker lists this run's directory, or was refused a removal in it. */
+void fs_remover_note(struct fs_at *at, int64_t run);
+/* It did so in the last seconds: it may be taking the whole run apart. */
+bool fs_remover_is(struct fs_at *at, int64_t run);
+
+struct fs_keydir { /* a directory of keys that has none: nouns/keydirs.c */
+	int64_t object;
+	int which;
+	char *key;
+};
+enum { FS_KEYDIRS = 256 };
+
 enum { FS_ANSWERS = 256, FS_READERS = 256, FS_AWAYS = 64 };
 
 void fs_answer_put(struct fs_at *at, const char *text);
@@ -368,6 +395,7 @@ struct fs_handle {
 	bool loaded;	      /* staged began as the present text */
 	bool written;	      /* bytes came since the last commit */
 	bool truncated;	      /* made empty since */
+	bool created;	      /* by this open, and nothing was committed since */
 	bool killed;	      /* its writer was */
 	int spoiled;	      /* a write was refused with this: what came is half a text */
 	char *spoiled_text;   /* … and why */
@@ -457,6 +485,9 @@ struct fs_tree {
 	struct fs_answer answers[FS_ANSWERS];
 	struct fs_reader readers[FS_READERS];
 	size_t next_reader;
+	struct fs_remover removers[FS_REMOVERS];
+	struct fs_keydir keydirs[FS_KEYDIRS];
+	size_t next_keydir;
 	struct fs_run_slot runs[FS_RUN_SLOTS];
 	struct fs_keys_slot keys[FS_KEYS_SLOTS];
 	struct fs_gauge gauges[FS_GAUGES];
@@ -482,6 +513,7 @@ void fs_log_line(struct fs_tree *tree, const char *fmt, ...) _printf_(2, 3);
 /* nouns/run.c and nouns/keys.c: snapshots kept in the tree. */
 void fs_run_drop(struct fs_tree *tree);
 void fs_keys_drop(struct fs_tree *tree);
+void fs_keydirs_free(struct fs_tree *tree);
 
 /* EROFS with the reason when this tree or platform is for reading. */
 int fs_may_write(struct mk_call *call, struct fs_tree *tree);

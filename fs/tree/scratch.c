@@ -37,6 +37,8 @@ static bool is_swap(const char *name)
 {
 	size_t n = strlen(name);
 
+	if (n > 5 && strcmp(name + n - 5, ".swpx") == 0) /* vim tries how long names may be */
+		n--;
 	return name[0] == '.' && n >= 4 && strncmp(name + n - 4, ".sw", 3) == 0 &&
 	       name[n - 1] >= 'a' && name[n - 1] <= 'z';
 }

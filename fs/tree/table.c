@@ -37,7 +37,7 @@ static const struct fs_row log_rows[] = {
 #define KEY_DIR(rows, kind, editors)                                                        \
 	{.name = "{dir}", .mode = DIR, .class = FS_OURS, .which = (kind), .flags = (editors), \
 	 .children = (rows), .stat = fs_run_stat, .list = fs_keys_list, .find = fs_keys_find, \
-	 .create = fs_keys_create, .make = fs_keys_make}
+	 .create = fs_keys_create, .make = fs_keys_make, .remove = fs_keys_remove}
 
 static const struct fs_row param_rows[3];
 static const struct fs_row param_rows[3] = {
@@ -53,7 +53,7 @@ static const struct fs_row tag_rows[3] = {
 	KEY_DIR(tag_rows, FS_KEYS_TAGS, FS_SCRATCH),
 	{.name = "{key}", .mode = WRITABLE, .class = FS_ENDED, .which = FS_KEYS_TAGS,
 	 .flags = FS_VALUE, .stat = fs_value_stat, .show = fs_value_show,
-	 .commit = fs_value_commit},
+	 .commit = fs_value_commit, .remove = fs_tag_remove},
 	{},
 };
 
@@ -78,13 +78,14 @@ static const struct fs_row artifact_rows[4] = {
 };
 
 static const struct fs_row run_rows[] = {
-	{.name = "spec.yaml", .mode = FILE_, .class = FS_OURS, .which = MK_RUN_SPEC,
+	{.name = "spec.yaml",
+	 .hint = "change a copy of it and write that to runs/new (cp COPY runs/new)", .mode = FILE_, .class = FS_OURS, .which = MK_RUN_SPEC,
 	 .stat = fs_spec_stat, .show = fs_spec_show},
 	{.name = "job_script", .mode = FILE_, .class = FS_OURS, .which = MK_RUN_SCRIPT,
 	 .stat = fs_spec_stat, .show = fs_spec_show},
 	{.name = "code.diff", .mode = FILE_, .class = FS_OURS, .which = MK_LOG_DIFF,
 	 .stat = fs_joblog_stat, .bytes = fs_joblog_bytes},
-	{.name = "status", .mode = FILE_, .class = FS_ENDED, .stat = fs_status_stat,
+	{.name = "status", .hint = "a run is ended by `echo cancel > ctl`", .mode = FILE_, .class = FS_ENDED, .stat = fs_status_stat,
 	 .show = fs_status_show},
 	{.name = "info.yaml", .mode = FILE_, .class = FS_ENDED, .stat = fs_info_stat,
 	 .show = fs_info_show},
@@ -110,7 +111,8 @@ static const struct fs_row run_rows[] = {
 	 .make = fs_keys_make},
 	{.name = "metrics.tsv", .mode = FILE_, .class = FS_ENDED, .which = 2,
 	 .stat = fs_info_stat, .show = fs_metrics_table_show},
-	{.name = "artifacts", .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS,
+	{.name = "artifacts",
+	 .hint = "artifacts are what the job left that `artifacts:` of its spec names", .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS,
 	 .children = artifact_rows, .stat = fs_run_stat, .list = fs_artifacts_list,
 	 .find = fs_artifacts_find},
 	{.name = "workdir", .mode = LINK, .class = FS_OURS, .stat = fs_workdir_stat,
@@ -118,10 +120,14 @@ static const struct fs_row run_rows[] = {
 	{},
 };
 
+static const char run_hint[] =
+	"the tree makes what is in a run, only tags, params and metrics can be added; the job's own "
+	"files are in workdir/";
+
 /* --- runs ---------------------------------------------------------------------------------- */
 
 static const struct fs_row deleted_rows[] = {
-	{.name = "{run}", .mode = DIR, .class = FS_OURS, .kind = FS_RUN, .children = run_rows,
+	{.name = "{run}", .hint = run_hint, .mode = DIR, .class = FS_OURS, .kind = FS_RUN, .children = run_rows,
 	 .stat = fs_run_stat, .rename = fs_run_dir_rename},
 	{},
 };
@@ -135,9 +141,9 @@ static const struct fs_row runs_rows[] = {
 	 .link = fs_latest_link},
 	{.name = "runs.tsv", .mode = FILE_, .class = FS_ENDED, .which = MK_TABLE_PROJECT_RUNS,
 	 .stat = fs_table_stat, .show = fs_table_show},
-	{.name = "deleted", .mode = DIR, .class = FS_OURS, .which = 1, .flags = FS_PAGED,
+	{.name = "deleted", .hint = "runs come here by mv, and go back by mv", .mode = DIR, .class = FS_OURS, .which = 1, .flags = FS_PAGED,
 	 .children = deleted_rows, .list = fs_runs_list, .find = fs_runs_find},
-	{.name = "{run}", .mode = DIR, .class = FS_OURS, .kind = FS_RUN, .children = run_rows,
+	{.name = "{run}", .hint = run_hint, .mode = DIR, .class = FS_OURS, .kind = FS_RUN, .children = run_rows,
 	 .stat = fs_run_stat, .rename = fs_run_dir_rename},
 	/* any other name that opens a run: its id, its site's job id, `<text>.<8 hex>` */
 	{.name = "{alias}", .mode = LINK, .class = FS_OURS, .link = fs_run_alias_link},
@@ -167,7 +173,8 @@ static const struct fs_row experiment_rows[] = {
 };
 
 static const struct fs_row experiments_rows[] = {
-	{.name = "{experiment}", .mode = DIR, .class = FS_OURS, .kind = FS_EXPERIMENT,
+	{.name = "{experiment}",
+	 .hint = "a run joins an experiment by `experiment:` in its spec", .mode = DIR, .class = FS_OURS, .kind = FS_EXPERIMENT,
 	 .flags = FS_SCRATCH, .children = experiment_rows, .stat = fs_named_stat,
 	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
@@ -233,7 +240,8 @@ static const struct fs_row repository_rows[] = {
 };
 
 static const struct fs_row code_rows[] = {
-	{.name = "{repository}", .mode = DIR, .class = FS_OURS, .kind = FS_REPOSITORY,
+	{.name = "{repository}",
+	 .hint = "it comes from git: change it in a clone and push", .mode = DIR, .class = FS_OURS, .kind = FS_REPOSITORY,
 	 .flags = FS_SCRATCH, .children = repository_rows, .stat = fs_named_stat,
 	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
@@ -246,17 +254,22 @@ static const struct fs_row project_rows[] = {
 	 .stat = fs_editable_stat, .show = fs_editable_show, .commit = fs_editable_commit},
 	{.name = "README.md", .mode = WRITABLE, .class = FS_OURS, .which = MK_TEXT_README,
 	 .stat = fs_editable_stat, .show = fs_editable_show, .commit = fs_editable_commit},
-	{.name = "code", .mode = DIR, .class = FS_OURS, .children = code_rows,
+	{.name = "code",
+	 .hint = "mkdir adds a repository, then its repository.yaml takes `uri:`", .mode = DIR, .class = FS_OURS, .children = code_rows,
 	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
-	{.name = "experiments", .mode = DIR, .class = FS_OURS, .children = experiments_rows,
+	{.name = "experiments", .hint = "mkdir makes an experiment", .mode = DIR, .class = FS_OURS, .children = experiments_rows,
 	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
-	{.name = "runs", .mode = DIR, .class = FS_OURS, .flags = FS_PAGED | FS_SCRATCH,
+	{.name = "runs", .hint = "a run is made by writing its spec: cp SPEC runs/new",
+	 .mode = DIR, .class = FS_OURS, .flags = FS_PAGED | FS_SCRATCH,
 	 .children = runs_rows, .list = fs_runs_list, .find = fs_runs_find},
 	{},
 };
 
 static const struct fs_row projects_rows[] = {
-	{.name = "{project}", .mode = DIR, .class = FS_OURS, .kind = FS_PROJECT,
+	{.name = "{project}",
+	 .hint = "project.yaml and README.md are edited, code/ and experiments/ take directories, "
+		 "runs/new takes specs",
+	 .mode = DIR, .class = FS_OURS, .kind = FS_PROJECT,
 	 .flags = FS_SCRATCH, .children = project_rows, .stat = fs_named_stat,
 	 .remove = fs_named_remove, .rename = fs_named_rename},
 	{},
@@ -306,16 +319,17 @@ static const struct fs_row root_rows[] = {
 	 .stat = fs_fixed_stat, .show = fs_fixed_show},
 	{.name = ".ignore", .mode = FILE_, .class = FS_FIXED, .which = FS_TEXT_IGNORE,
 	 .stat = fs_fixed_stat, .show = fs_fixed_show},
-	{.name = "projects", .mode = DIR, .class = FS_FIXED, .children = projects_rows,
+	{.name = "projects", .hint = "mkdir makes a project", .mode = DIR, .class = FS_FIXED, .children = projects_rows,
 	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
-	{.name = "sites", .mode = SHOWN_DIR, .class = FS_FIXED, .children = sites_rows,
+	{.name = "sites", .hint = "what a site tells is only read", .mode = SHOWN_DIR, .class = FS_FIXED, .children = sites_rows,
 	 .list = fs_sites_list, .find = fs_sites_find},
-	{.name = ".mantik", .mode = SHOWN_DIR, .class = FS_FIXED, .children = mantik_rows},
+	{.name = ".mantik", .hint = "what is told about the mount is only read", .mode = SHOWN_DIR, .class = FS_FIXED, .children = mantik_rows},
 	{},
 };
 
 const struct fs_row fs_root_row = {
 	.name = "",
+	.hint = "a project is made by mkdir projects/NAME",
 	.mode = SHOWN_DIR,
 	.class = FS_FIXED,
 	.children = root_rows,

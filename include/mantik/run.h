@@ -129,6 +129,10 @@ int mk_run_value(struct mk_call *call, struct mantik *m, int64_t id, enum mk_val
 int mk_run_value_set(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
 		     const char *key, const char *value) _must_check_;
 
+/* Takes a tag away. ENOENT; EROFS the run is deleted. (Params stay as they are, as MLflow's.) */
+int mk_run_tag_remove(struct mk_call *call, struct mantik *m, int64_t id,
+		      const char *key) _must_check_;
+
 struct mk_point {
 	int64_t step;
 	double value;

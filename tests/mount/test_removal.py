@@ -45,6 +45,33 @@ def test_removers_leave_all_whole(shared, shared_mount, remover, what):
     assert os.path.isdir(shared_mount.path(what))
 
 
+def test_a_tag_goes_alone_but_not_with_its_run(shared, shared_mount):
+    runs = shared_mount.path("projects/p/runs")
+    with open(f"{runs}/new", "w") as f:
+        f.write("name: tagged\nexperiment: e\ncommand: 'true'\n")
+    with open(f"{runs}/new") as f:
+        run = os.path.join(runs, f.read().strip())
+    shared.run("timeout", "60", "cat", f"{run}/wait")
+    shared.sh("echo good > tags/review; mkdir -p tags/a/b; echo 1 > tags/a/b/c; touch tags/empty",
+              cwd=run)
+    for again in range(3):
+        for remover, remove in REMOVERS.items():
+            if remover == "node" and not shutil.which("node"):
+                continue
+            remove(shared, run)
+            assert snapshot(f"{run}/tags") == {"review": b"good\n", "a": None, "a/b": None,
+                                               "a/b/c": b"1\n", "empty": b"\n"}, remover
+    shared.sh("rm tags/review; rm -r tags/a; ls tags", cwd=run)
+    assert snapshot(f"{run}/tags") == {"empty": b"\n"}
+    shared.sh("! rmdir tags", cwd=run)
+    shared.sh("rm -r tags || true", cwd=run)
+    assert snapshot(f"{run}/tags") == {}
+    shared.sh("echo v > params/p; ! rm params/p; echo 1 > metrics/m; ! rm metrics/m; cat params/p metrics/m",
+              cwd=run)
+    why = shared.ctl("why", f"/{os.path.relpath(run, shared_mount.where)}/params/p").stdout
+    assert "stays: it belongs to its run" in why
+
+
 def test_single_removals_say_why(shared, shared_mount):
     p = shared_mount.path("projects/p")
     for name in ("project.yaml", "README.md", "runs/new", "runs/defaults.yaml",

@@ -34,9 +34,30 @@ static void a_tag_is_written_and_read(void)
 	CHECK_INT(client_write(&c, RUN_DIR "/tags/review", O_TRUNC, "bad"), 0);
 	CHECK_CAT(&c, RUN_DIR "/tags/review", "bad\n");
 	CHECK_LS(&c, RUN_DIR "/tags", "review");
-	CHECK_INT(client_remove(&c, RUN_DIR "/tags/review", false), -EPERM);
+	CHECK_INT(client_write(&c, RUN_DIR "/tags/empty", 0, ""), 0);
+	CHECK_CAT(&c, RUN_DIR "/tags/empty", "\n");
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/empty", false), 0);
+	CHECK_LS(&c, RUN_DIR "/tags", "review");
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/empty", false), -ENOENT);
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags", true), -ENOTEMPTY);
 
-	/* A directory of keys is there once it is made, and for good with its first key. */
+	/* Who was at the whole run, or was refused something of it, takes nothing away. */
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/review", false), -EPERM);
+	CHECK_CAT(&c, RUN_DIR "/tags/review", "bad\n");
+
+	/* A directory of keys is there once it is made, until it is removed or has its first key. */
+	CHECK_INT(client_mkdir(&c, RUN_DIR "/tags/d"), 0);
+	CHECK_INT(client_mkdir(&c, RUN_DIR "/tags/d/e"), 0);
+	CHECK_LS(&c, RUN_DIR "/tags", "review d");
+	CHECK_LS(&c, RUN_DIR "/tags/d", "e");
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/d", true), -ENOTEMPTY);
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/d/e", true), 0);
+	CHECK_INT(client_write(&c, RUN_DIR "/tags/d/key", 0, "1"), 0);
+	CHECK_INT(client_remove(&c, RUN_DIR "/tags/d", true), -ENOTEMPTY);
+	CHECK_LS(&c, RUN_DIR "/tags", "d review");
+	CHECK_INT(client_mkdir(&c, RUN_DIR "/metrics/none"), 0);
+	CHECK_INT(client_remove(&c, RUN_DIR "/metrics/none", true), 0);
+	CHECK_LS(&c, RUN_DIR "/metrics", "");
 	CHECK_INT(client_write(&c, RUN_DIR "/tags/a/b", 0, "1\n"), -ENOENT);
 	CHECK_INT(client_write(&c, RUN_DIR "/params/lr", 0, "1\n"), 0);
 	CHECK_INT(client_write(&c, RUN_DIR "/params/lr", O_TRUNC, "2\n"), -EEXIST);

@@ -8,8 +8,7 @@
  *	a and a/b   a% and a/b       the value of `a` cannot be where the directory is
  *
  * Listings, lookups and sizes all come from one sorted snapshot of a run's keys, kept while the
- * database has not changed. A directory of keys that a mkdir made exists as long as the kernel
- * remembers it: the first key in it makes it real.
+ * database has not changed. Directories of keys without any key are in keydirs.c.
  */
 #include "../noun.h"
 
@@ -238,15 +237,8 @@ int fs_keys_find(struct fs_at *at, const char *name, struct fs_child *child)
 	const struct key *value = exact(keys, mk_buf_text(&key));
 	bool dir = is_dir(keys, mk_buf_text(&key));
 
-	if (!marked && !dir) { /* made by mkdir a moment ago */
-		fs_lock(at->tree);
-
-		const struct fs_node *node = fs_node_edge(at->tree, at->node, name);
-
-		dir = node && node->row == fs_placeholder(at->row, 0);
-		fs_unlock(at->tree);
-		dir = dir && !value;
-	}
+	if (!marked && !dir && !value)
+		dir = fs_keydir_is(at, mk_buf_text(&key));
 	if (!marked && dir) {
 		child->row = fs_placeholder(at->row, 0);
 		return 0;
@@ -276,6 +268,7 @@ static int emit_part(struct fs_at *at, const char *part, size_t len, bool mark,
 int fs_keys_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 {
 	_cleanup_buf_ struct mk_buf prefix = MK_BUF(8192), last = MK_BUF(8192);
+	_cleanup_list_ struct mk_list empty = {};
 	_cleanup_keys_ struct fs_keys *keys = NULL;
 	bool marked;
 	int r = key_at(at, NULL, &marked, &prefix);
@@ -313,20 +306,36 @@ int fs_keys_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 		if (r)
 			return r;
 	}
-	return 0;
+	r = fs_keydirs(at, mk_buf_text(&prefix), &empty);
+	for (size_t i = 0, len = prefix.len; i < empty.n && r == 0; i++) {
+		struct fs_child child = {.row = fs_placeholder(at->row, 0)};
+
+		mk_buf_truncate(&prefix, len);
+		r = mk_buf_puts(&prefix, empty.v[i]);
+		if (r == 0 && !is_dir(keys, mk_buf_text(&prefix)) &&
+		    !exact(keys, mk_buf_text(&prefix)))
+			r = emit_part(at, empty.v[i], strlen(empty.v[i]), false, &child, emit, arg);
+	}
+	return r;
 }
 
 /* A key that can be logged or set; the core says so again when it is. */
-static int check_new(struct fs_at *at, const char *name, int row, struct fs_child *child)
+static int check_new(struct fs_at *at, const char *name, int row, struct fs_child *child,
+		     struct mk_buf *key)
 {
-	_cleanup_buf_ struct mk_buf key = MK_BUF(8192);
 	_cleanup_run_ struct fs_run *run = NULL;
 	bool marked;
-	int r = key_at(at, name, &marked, &key);
+	int r = key_at(at, name, &marked, key);
 
-	if (r == -ENOENT || marked || key.len > 250)
-		return mk_fail(at->call, EINVAL,
-			       "%s: no key is written like this (at most 250 bytes, %% as %%25)", name);
+	if (r == -ENOENT && name[0] == '.')
+		return mk_fail(at->call, EINVAL, "%s: to make this very key write %%2E%s", name,
+			       name + 1);
+	if (r == -ENOENT || marked)
+		return mk_fail(at->call, EINVAL, "%s: no key is written like this (a %% is %%25)",
+			       name);
+	if (key->len > 250)
+		return mk_fail(at->call, EINVAL, "%.40s...: a key has at most 250 bytes, this has %zu",
+			       name, key->len);
 	if (r < 0)
 		return r;
 	r = fs_run_get(at, at->object, &run);
@@ -340,12 +349,44 @@ static int check_new(struct fs_at *at, const char *name, int row, struct fs_chil
 
 int fs_keys_create(struct fs_at *at, const char *name, struct fs_child *child)
 {
-	return check_new(at, name, 1, child);
+	_cleanup_buf_ struct mk_buf key = MK_BUF(8192);
+
+	return check_new(at, name, 1, child, &key);
 }
 
 int fs_keys_make(struct fs_at *at, const char *name, struct fs_child *child)
 {
-	return check_new(at, name, 0, child);
+	_cleanup_buf_ struct mk_buf key = MK_BUF(8192);
+	int r = check_new(at, name, 0, child, &key);
+
+	if (r == 0)
+		fs_keydir_add(at, mk_buf_text(&key));
+	return r;
+}
+
+/* rmdir of a directory of keys: one without keys. */
+int fs_keys_remove(struct fs_at *at)
+{
+	_cleanup_buf_ struct mk_buf key = MK_BUF(8192), below = MK_BUF(8192);
+	_cleanup_list_ struct mk_list dirs = {};
+	_cleanup_keys_ struct fs_keys *keys = NULL;
+	bool marked;
+	int r = key_at(at, NULL, &marked, &key);
+
+	if (r < 0)
+		return r;
+	r = get(at, &keys);
+	if (r < 0)
+		return r;
+	r = mk_buf_printf(&below, "%s/", mk_buf_text(&key));
+	if (r == 0)
+		r = fs_keydirs(at, mk_buf_text(&below), &dirs);
+	if (r < 0)
+		return mk_fail(at->call, -r, "%s: too long", at->name);
+	if (dirs.n || is_dir(keys, mk_buf_text(&key)))
+		return mk_fail(at->call, ENOTEMPTY, "%s: there are keys in it", mk_buf_text(&key));
+	fs_keydir_remove(at, mk_buf_text(&key));
+	return 0;
 }
 
 /* --- a value ------------------------------------------------------------------------------- */
@@ -413,6 +454,30 @@ int fs_value_commit(struct fs_at *at, struct fs_commit *commit)
 
 	return mk_run_value_set(at->call, at->m, at->object, at->row->which, mk_buf_text(&key),
 				value);
+}
+
+/* unlink of a tag. The directories it leaves empty stay, as they would on a disk. */
+int fs_tag_remove(struct fs_at *at)
+{
+	_cleanup_buf_ struct mk_buf key = MK_BUF(8192);
+	bool marked;
+	int r = key_at(at, NULL, &marked, &key);
+
+	if (r < 0)
+		return r;
+	if (fs_remover_is(at, at->object))
+		return mk_fail(at->call, EPERM,
+			       "tag \"%s\" stays: this program was at the whole run a moment ago, and a "
+			       "run is not taken apart; rm tags/KEY alone removes a tag",
+			       mk_buf_text(&key));
+	r = mk_run_tag_remove(at->call, at->m, at->object, mk_buf_text(&key));
+	for (size_t i = key.len; r == 0 && i > 0; i--) {
+		if (key.data[i] != '/')
+			continue;
+		mk_buf_truncate(&key, i);
+		fs_keydir_add(at, mk_buf_text(&key));
+	}
+	return r;
 }
 
 int fs_metric_append(struct fs_at *at, const char *lines, size_t len)
