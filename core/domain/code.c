@@ -10,6 +10,7 @@
 
 #include "domain/blob.h"
 #include "domain/code.h"
+#include "domain/texts.h"
 
 static const char *const prefixes[] = {
 	[MK_BRANCHES] = "refs/heads/",
@@ -22,6 +23,34 @@ int mk_code_check_uri(struct mk_call *call, const char *where, const char *uri)
 	_cleanup_origin_ struct mk_origin origin = {};
 
 	return mk_origin_parse(call, where, uri, &origin);
+}
+
+int mk_code_check_remote(struct mk_call *call, struct mantik *m, int64_t repository_id,
+			 const char *text, size_t len)
+{
+	_cleanup_meaning_ struct mk_meaning meaning = {};
+	_cleanup_code_ struct code code = {};
+	_cleanup_origin_ struct mk_origin origin = {};
+	_cleanup_(mk_remote_refs_free) struct mk_remote_refs refs = {};
+	int r = mk_text_check(call, MK_TEXT_REPOSITORY, text, len, &meaning);
+
+	if (r < 0) { /* whoever stores it says so, and a template need not be valid */
+		mk_error_clear(call);
+		return 0;
+	}
+	r = mk_code_open(call, m, repository_id, &code);
+	if (r == 0)
+		r = mk_origin_parse(call, code.label, meaning.uri, &origin);
+	if (r < 0 || (code.uri && strcmp(code.uri, meaning.uri) == 0))
+		return r;
+	r = mk_mirror_make(call, code.mirror);
+	if (r < 0)
+		return r;
+	r = mk_remote_ask(call, code.mirror, &origin, false, &refs);
+	if (r == 0 || r == MK_PUNT || r == MK_PARK || r == -EINTR || mk_remote_refused(call))
+		return r;
+	mk_error_clear(call);
+	return 0;
 }
 
 int mk_code_refresh(struct mk_call *call, struct mantik *m, int64_t repository_id)

@@ -12,6 +12,7 @@ struct code {
 	struct mk_mirror *mirror;
 	struct mk_origin origin; /* uri NULL: hidden, or repository.yaml is still to be written */
 	char *label, *default_branch;
+	char *uri; /* as it stands in repository.yaml, or NULL */
 	bool hidden;
 };
 

@@ -109,12 +109,13 @@ void mk_code_done(struct code *code)
 	mk_origin_free(&code->origin);
 	free(code->label);
 	free(code->default_branch);
+	free(code->uri);
 }
 
 int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code *code)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	_cleanup_free_ char *uri = NULL, *mirror = NULL;
+	_cleanup_free_ char *mirror = NULL;
 	struct mk_buf label = MK_BUF(4096);
 	int r = mk_db_read(call, m->db,
 			   "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name "
@@ -130,7 +131,7 @@ int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code
 		return r;
 	if (r == 0)
 		return mk_fail(call, ENOENT, "repository %lld: there is none", (long long)id);
-	uri = mk_col_dup(stmt, 0);
+	code->uri = mk_col_dup(stmt, 0);
 	mirror = mk_col_dup(stmt, 1);
 	code->default_branch = mk_col_dup(stmt, 2);
 	code->hidden = mk_col_int(stmt, 3);
@@ -141,8 +142,8 @@ int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code
 				    mk_col_text(stmt, 4));
 	code->label = mk_buf_steal(&label);
 	mk_reset(&stmt);
-	if (uri && *uri && !code->hidden) {
-		r = mk_origin_parse(call, code->label, uri, &code->origin);
+	if (code->uri && *code->uri && !code->hidden) {
+		r = mk_origin_parse(call, code->label, code->uri, &code->origin);
 		if (r < 0)
 			return r;
 	}

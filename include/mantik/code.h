@@ -50,6 +50,15 @@ int mk_repository_rename(struct mk_call *call, struct mantik *m, int64_t id,
 int mk_code_check_uri(struct mk_call *call, const char *where, const char *uri) _must_check_;
 
 /*
+ * Before repository.yaml is stored: asks a new uri for its refs, in the bounds of the call's
+ * deadline. An error only when the remote has refused for good (no such repository, login refused,
+ * no git at all): EACCES, EREMOTEIO, ENOENT …; 0 when it answered, does not answer, or the uri is
+ * the one that is stored. A text that is not valid is left to mk_text_put().
+ */
+int mk_code_check_remote(struct mk_call *call, struct mantik *m, int64_t repository_id,
+			 const char *text, size_t len) _must_check_;
+
+/*
  * After repository.yaml was committed: asks the remote for its refs. 0 when it answered; the
  * caller bounds the wait with the call's deadline (tree.md: 5 s) and treats ETIMEDOUT as "still
  * under way". EHOSTUNREACH, EACCES, EREMOTEIO with git's own words in the detail.

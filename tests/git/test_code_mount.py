@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """code/ of a project through the mount, with the tools people use, against real git servers."""
+import errno
 import os
 import signal
 import subprocess
@@ -91,6 +92,44 @@ def test_saving_a_wrong_uri_is_refused(platform, up):
         with open(mount + "/.mantik/errors") as f:
             assert "repository dead: git://127.0.0.1:1/x" in f.read()
         assert os.listdir(code + "/branches")
+
+
+def test_a_remote_that_refuses_is_told_by_the_close(platform, up):
+    """No such repository, no git there, a wrong login: the close fails, nothing is stored and the old
+    text stays. A remote that is only away is kept (above); so is every text with the same uri."""
+    tls = remotes.certificate(platform)
+    platform.run("git", "config", "--global", "http.sslCAInfo", tls[0])
+    folder, text = os.path.join(platform.dir, "folder"), os.path.join(platform.dir, "text")
+    os.mkdir(folder)
+    with open(text, "w") as f:
+        f.write("hello\n")
+    with platform.mount() as mount, remotes.web(up, user="ana:x", tls=tls) as (web, _):
+        code = add(mount, up.bare)
+        refused = [(up.bare + ".nowhere", errno.EREMOTEIO, "does not appear to be a git repository"),
+                   (folder, errno.EREMOTEIO, "does not appear to be a git repository"),
+                   (text, errno.EREMOTEIO, "a file is no repository"),
+                   (web, errno.EACCES, "set up a git credential helper"),
+                   (web.replace("https://", "https://ana:s3cr3t@"), errno.EACCES,
+                    "the login was refused"),
+                   (mount + "/projects", errno.EXDEV, "choose a directory outside")]
+        for uri, code_, words in refused:
+            for name in ("r", "fresh"):
+                with pytest.raises(OSError) as e:
+                    add(mount, uri, name)
+                assert e.value.errno == code_, uri
+                why = platform.ctl("why", f"/projects/p/code/{name}/repository.yaml").stdout
+                assert words in why and "s3cr3t" not in why
+            with open(code + "/repository.yaml") as f:
+                assert f.read() == f"uri: {up.bare}\n"
+        with open(mount + "/projects/p/code/fresh/repository.yaml") as f:
+            assert "\nuri:\n" in f.read()
+        os.rmdir(mount + "/projects/p/code/fresh")  # nothing has touched it
+        assert os.listdir(code + "/branches")
+        os.rename(up.bare, up.bare + ".away")
+        with open(code + "/repository.yaml", "a") as f:  # a note is no new uri
+            f.write("labels: [a]\n")
+        with open(code + "/repository.yaml") as f:
+            assert f.read() == f"uri: {up.bare}\nlabels: [a]\n"
 
 
 def test_silent_server_stops_nobody_else(platform, up):

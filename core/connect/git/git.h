@@ -59,6 +59,8 @@ void mk_git_free(struct mk_git *git);
 /* The mirror of that name; made on disk when `make`. Counted: mk_mirror_unref. */
 int mk_mirror_get(struct mk_call *call, struct mk_git *git, const char *name, bool make,
 		  struct mk_mirror **ret) _must_check_;
+/* Makes it on disk unless it is there. */
+int mk_mirror_make(struct mk_call *call, struct mk_mirror *mirror) _must_check_;
 void mk_mirror_unref(struct mk_mirror *mirror);
 static inline void mk_mirror_unrefp(struct mk_mirror **mirror)
 {
@@ -95,6 +97,9 @@ void mk_remote_refs_free(struct mk_remote_refs *refs);
 /* ls-remote: what the remote has at this moment. */
 int mk_remote_ask(struct mk_call *call, struct mk_mirror *mirror, const struct mk_origin *origin,
 		  bool head, struct mk_remote_refs *ret) _must_check_;
+/* Whether the call's error is what a remote has said for good: there is no such repository, this
+ * login may not read it. Not: it is away, slow, or said something nobody knows. */
+bool mk_remote_refused(const struct mk_call *call);
 /* Branches and tags as they are; refs/mantik is never touched. Takes the mirror's file lock. */
 int mk_remote_fetch(struct mk_call *call, struct mk_mirror *mirror,
 		    const struct mk_origin *origin) _must_check_;

@@ -116,7 +116,7 @@ void mk_mirror_unref(struct mk_mirror *mirror)
 }
 
 /* Made aside and renamed: a mirror is whole or not there. */
-static int make_mirror(struct mk_call *call, struct mk_mirror *mirror)
+int mk_mirror_make(struct mk_call *call, struct mk_mirror *mirror)
 {
 	git_repository_init_options options = GIT_REPOSITORY_INIT_OPTIONS_INIT;
 	git_repository *repo = NULL;
@@ -177,7 +177,7 @@ int mk_mirror_get(struct mk_call *call, struct mk_git *git, const char *name, bo
 	mirror->refs++;
 	pthread_mutex_unlock(&git->lock);
 
-	int r = make ? make_mirror(call, mirror) : 0;
+	int r = make ? mk_mirror_make(call, mirror) : 0;
 
 	if (r < 0) {
 		mk_mirror_unref(mirror);

@@ -77,6 +77,7 @@ static const struct {
 	{"not found", EREMOTEIO, "check the uri and whether this login may read it"},
 	{"does not appear to be a git repository", EREMOTEIO, "check the uri"},
 	{"does not exist", EREMOTEIO, "check the uri"},
+	{"invalid gitfile format", EREMOTEIO, "check the uri: a file is no repository"},
 	{"dubious ownership", EACCES, "the repository belongs to somebody else"},
 	{"SSL certificate", EREMOTEIO, "its certificate is not trusted: set http.sslCAInfo in git"},
 	{"certificate verif", EREMOTEIO,
@@ -139,6 +140,28 @@ static int explain(struct mk_call *call, const struct git_command *command, int 
 		    r == -EREMOTEIO && *words ? words : text);
 	mk_error_detail(call, origin->lane, status, words);
 	return r;
+}
+
+bool mk_remote_refused(const struct mk_call *call)
+{
+	const char *words = call->error.detail;
+
+	switch (call->error.code) {
+	case EACCES:
+	case EPERM:
+	case EOPNOTSUPP:
+	case ENOENT: /* a path of this machine */
+	case ENOTDIR:
+	case EXDEV:
+		return true;
+	case EREMOTEIO: /* known words only: anything else may be a server's bad day */
+		for (size_t i = 0; words && i < sizeof(meanings) / sizeof(*meanings); i++)
+			if (strcasestr(words, meanings[i].words))
+				return meanings[i].code == EREMOTEIO;
+		return false;
+	default:
+		return false;
+	}
 }
 
 /* The user's global configuration plus what only a file can say: upload-pack of a local remote

@@ -14,20 +14,27 @@ struct emitting {
 };
 
 /*
- * repository.yaml: stored, then its remote is asked, at most 5 s. The text is stored whatever the
- * remote says: what it says stands in .mantik/errors and is what branches/ then fails with. Run
- * again in a lane, the text is the one that is there already.
+ * repository.yaml: a new uri is asked first, then the text is stored and the fetch begun, all within
+ * 5 s. What the remote refuses for good is not stored; one that does not answer in time is, and what
+ * it says stands in .mantik/errors and is what branches/ then fails with. Run again in a lane, the
+ * text is the one that is there already.
  */
 int fs_repository_commit(struct fs_at *at, struct fs_commit *commit)
 {
 	enum { ANSWER_WITHIN_S = 5 };
 	int64_t deadline = at->call->deadline, limit = mk_now_mono() + ANSWER_WITHIN_S * MK_SEC;
-	int r = fs_editable_commit(at, commit);
+	int r;
 
+	if (deadline && deadline < limit)
+		limit = deadline;
+	at->call->deadline = limit;
+	r = mk_code_check_remote(at->call, at->m, at->object, commit->text, commit->len);
+	at->call->deadline = deadline;
+	if (r == 0)
+		r = fs_editable_commit(at, commit);
 	if (r < 0)
 		return r;
-	if (!deadline || deadline > limit)
-		at->call->deadline = limit;
+	at->call->deadline = limit;
 	r = mk_code_refresh(at->call, at->m, at->object);
 	at->call->deadline = deadline;
 	if (r == MK_PUNT || r == MK_PARK)
