@@ -137,8 +137,9 @@ static void look_at_database(struct doctor *d)
 	options.no_daemon = true;
 	r = mantik_open(call, &options, &d->m);
 	if (r == -EROFS && call->error.text && strstr(call->error.text, "older schema")) {
-		bad(d, "database", "copy mantik.db away to be safe, then run any command of "
-				   "this version that writes: it brings the schema up to date",
+		bad(d, "database", "end mounts of the older version (mantikctl umount), then run "
+				   "mantikctl status: it brings the schema up to date and keeps "
+				   "the old database beside it as mantik.db.schema<N>",
 		    "%s", error_text(d));
 	} else if (r == -EROFS || r == -ENOENT) {
 		/* Nothing was ever written here: the first command that writes makes it. */

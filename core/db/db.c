@@ -7,13 +7,14 @@
  *   stmt.c        prepared statements
  *   reader.c      a read-only connection per thread
  *   writer.c      the thread that commits in groups
- *   migrations.c  versions of the schema
+ *   migrations.c  versions of the schema, migrations/ the versions themselves
  *   fstype.c      which file systems are local
  */
 #include "db/db_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -103,8 +104,9 @@ static struct mk_db *new_db(const char *path, bool read_only)
 	return db;
 }
 
-int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
-		  enum mk_db_journal journal, struct mk_db **ret)
+int mk_db_open_guarded(struct mk_call *call, const char *path, bool read_only,
+		       enum mk_db_journal journal, mk_db_guard *guard, void *arg,
+		       struct mk_db **ret)
 {
 	_cleanup_(mk_db_closep) struct mk_db *db = new_db(path, read_only);
 	int r = read_only ? 0 : make_file(call, path);
@@ -120,7 +122,7 @@ int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
 	r = mk_conn_open(call, db, !read_only, &db->writer);
 	if (r < 0)
 		return r;
-	r = mk_migrate(call, db->writer, !read_only);
+	r = mk_migrate(call, db, !read_only, guard, arg);
 	if (r < 0)
 		return r;
 	r = mk_conn_open(call, db, false, &db->watch);
@@ -133,6 +135,12 @@ int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
 	}
 	*ret = mk_steal(&db);
 	return 0;
+}
+
+int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
+		  enum mk_db_journal journal, struct mk_db **ret)
+{
+	return mk_db_open_guarded(call, path, read_only, journal, NULL, NULL, ret);
 }
 
 int mk_db_open(struct mk_call *call, const char *path, bool read_only, struct mk_db **ret)
@@ -208,7 +216,7 @@ int mk_db_changed(struct mk_call *call, struct mk_conn *conn, const char *kind, 
 }
 
 /* VACUUM INTO writes one consistent state to a new file while others read and write. */
-int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path)
+int mk_db_copy(struct mk_call *call, struct mk_db *db, const char *path, bool replace)
 {
 	_cleanup_(mk_conn_closep) struct mk_conn *conn = NULL;
 	_cleanup_free_ char *part = NULL;
@@ -228,7 +236,7 @@ int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path)
 	 * file. */
 	fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return mk_fail(call, errno, "%s: cannot be made: %s", part, strerror(errno));
+		return mk_fail(call, errno, "%s: cannot be made: %s", path, strerror(errno));
 	(void)mk_buf_puts(&sql, "VACUUM INTO '");
 	for (const char *s = part; *s; s++) {
 		if (*s == '\'')
@@ -239,9 +247,16 @@ int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path)
 	r = mk_conn_run(call, conn, mk_buf_text(&sql));
 	if (r == 0 && fdatasync(fd) < 0)
 		r = mk_fail(call, errno, "%s: %s", part, strerror(errno));
-	if (r == 0 && link(part, path) < 0)
+	if (r == 0 && replace && rename(part, path) < 0)
+		r = mk_fail(call, errno, "%s: %s", path, strerror(errno));
+	if (r == 0 && !replace && link(part, path) < 0)
 		r = mk_fail(call, errno,
 			    errno == EEXIST ? "%s: exists already" : "%s: cannot be made", path);
 	(void)unlink(part);
 	return r;
+}
+
+int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path)
+{
+	return mk_db_copy(call, db, path, false);
 }

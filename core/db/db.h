@@ -27,6 +27,12 @@ int mk_db_open(struct mk_call *call, const char *path, bool read_only, struct mk
 enum mk_db_journal { MK_JOURNAL_AUTO, MK_JOURNAL_WAL, MK_JOURNAL_ROLLBACK };
 int mk_db_open_as(struct mk_call *call, const char *path, bool read_only,
 		  enum mk_db_journal journal, struct mk_db **ret) _must_check_;
+/* The same; guard is asked before the schema of an older version is changed: what it refuses with
+ * is the result. */
+typedef int mk_db_guard(struct mk_call *call, void *arg);
+int mk_db_open_guarded(struct mk_call *call, const char *path, bool read_only,
+		       enum mk_db_journal journal, mk_db_guard *guard, void *arg,
+		       struct mk_db **ret) _must_check_;
 bool mk_db_network(const struct mk_db *db);
 /* One consistent state in a new file (mode 0600), while others read and write. EEXIST. */
 int mk_db_backup(struct mk_call *call, struct mk_db *db, const char *path) _must_check_;

@@ -101,6 +101,11 @@ void mk_readers_close(struct mk_db *db);
 int mk_writer_start(struct mk_call *call, struct mk_db *db) _must_check_;
 void mk_writer_stop(struct mk_db *db);
 /* Brings the schema to this program's version; only looks when the connection cannot write. */
-int mk_migrate(struct mk_call *call, struct mk_conn *conn, bool write) _must_check_;
+int mk_migrate(struct mk_call *call, struct mk_db *db, bool write, mk_db_guard *guard,
+	       void *arg) _must_check_;
+/* EPROTO when another program has changed the schema since. */
+int mk_migrate_check(struct mk_call *call, struct mk_conn *conn) _must_check_;
+/* One consistent state as a new file, or (replace) over an older one. */
+int mk_db_copy(struct mk_call *call, struct mk_db *db, const char *path, bool replace) _must_check_;
 
 #endif

@@ -140,6 +140,11 @@ static void run_group(struct mk_db *db, struct mk_write *group)
 	r = set_synchronous(&own, db, durable);
 	if (r == 0)
 		r = run_statement(&own, db->writer, "BEGIN IMMEDIATE");
+	if (r == 0) {
+		r = mk_migrate_check(&own, db->writer);
+		if (r < 0)
+			(void)sqlite3_exec(db->writer->sql, "ROLLBACK", NULL, NULL, NULL);
+	}
 	if (r < 0) {
 		fail_group(group, &own, r);
 		return;

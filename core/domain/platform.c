@@ -172,6 +172,26 @@ static int read_options(struct mk_call *call, struct mantik *m)
 	return r < 0 ? r : mk_options_read(call, m->options, own);
 }
 
+struct upgrade {
+	struct mantik *m;
+	struct mk_lease *lease;
+};
+
+/* No mantikd works, and none begins to, while the schema changes. */
+static int hold_lease(struct mk_call *call, void *arg)
+{
+	struct upgrade *upgrade = arg;
+
+	int r = mk_lease_take(call, upgrade->m, &upgrade->lease);
+
+	if (r != -EBUSY)
+		return r;
+	mk_error_clear(call);
+	return mk_fail(call, EBUSY,
+		       "a mantikd of the older version works with it, which goes away when its last "
+		       "run has ended");
+}
+
 static int open_db(struct mk_call *call, struct mantik *m)
 {
 	static const char *const names[] = {
@@ -185,7 +205,13 @@ static int open_db(struct mk_call *call, struct mantik *m)
 
 	while (journal > MK_JOURNAL_AUTO && strcmp(names[journal], chosen) != 0)
 		journal--;
-	return mk_db_open_as(call, path, m->read_only, (enum mk_db_journal)journal, &m->db);
+
+	struct upgrade upgrade = {.m = m};
+	int r = mk_db_open_guarded(call, path, m->read_only, (enum mk_db_journal)journal, hold_lease,
+				   &upgrade, &m->db);
+
+	mk_lease_release(upgrade.lease);
+	return r;
 }
 
 void mantik_close(struct mantik *m)

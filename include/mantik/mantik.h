@@ -35,10 +35,12 @@ struct mantik_options {
 };
 
 /*
- * Opens (and creates, mode 0700) the platform. Blocks on local disk only.
+ * Opens (and creates, mode 0700) the platform. Blocks on local disk only. A database with an older
+ * schema is brought to this program's, a copy of it is kept as mantik.db.schema<N>.
  * EROFS   the database cannot be written and read_only was not asked for
  * EBUSY   another host holds the lease: the platform is opened for reading, *ret is set and the
  *         text says `in use on login02 since …`; every write then fails with EROFS and that text
+ *         (*ret not set: the database has an older schema and an older mantikd works on it)
  * EPROTO  the database has a newer schema than this program
  * EUCLEAN the database is damaged: the file is kept, the text says how to go on
  * EXDEV   a directory lies inside a mantikfs mount of ours

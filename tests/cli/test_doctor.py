@@ -139,3 +139,55 @@ def test_newer_schema(platform):
     db.close()
     said = doctor(platform)
     assert len(said) == 1 and "newer" in said[0]
+
+
+def next_ctl(platform, *args, **kwargs):
+    """The same of a program whose schema is one version ahead."""
+    program = os.path.join(mantik.BUILD, "tests", "unit", "mantikctl-next")
+    if not os.path.exists(program):
+        pytest.skip("mantikctl-next is not built")
+    return platform.run(program, *args, **kwargs)
+
+
+def schema(path):
+    db = sqlite3.connect(path)
+    try:
+        return db.execute("PRAGMA user_version").fetchone()[0]
+    finally:
+        db.close()
+
+
+def test_older_schema(platform):
+    platform.ctl("mkdir", "/projects/a")
+    path = os.path.join(platform.data, "mantik.db")
+    r = next_ctl(platform, "doctor", check=False)
+    said = [line for line in r.stdout.splitlines() if line.startswith("FAIL")]
+    assert said == [f"FAIL  database   {path}: has the older schema 1; open it for writing once"]
+    assert "\n      remedy: end mounts of the older version" in r.stdout and r.returncode == 1
+    assert schema(path) == 1  # looking changed nothing
+
+    # the remedy works, and the older program says clearly that it can no longer
+    assert next_ctl(platform, "ls", "/projects").stdout == "a\n"
+    assert "FAIL" not in next_ctl(platform, "doctor", check=False).stdout.split("lease")[0]
+    assert (schema(path), schema(path + ".schema1")) == (2, 1)
+    assert os.stat(path + ".schema1").st_mode & 0o777 == 0o600
+    said = doctor(platform)
+    assert len(said) == 1 and "made by a newer mantikfs (schema 2, this program knows 1)" in said[0]
+    r = platform.ctl("ls", "/projects", check=False)
+    assert r.returncode == 1 and "use that version, nothing was changed" in r.stderr
+
+    # back by the copy
+    os.rename(path + ".schema1", path)
+    assert platform.ctl("ls", "/projects").stdout == "a\n"
+
+
+def test_a_schema_that_is_worked_with_is_not_changed(platform):
+    platform.ctl("mkdir", "/projects/a")
+    run = platform.ctl("submit", "-p", "a", "-", input="code: {}\ncommand: sleep 60\n").stdout.strip()
+    mantik.wait_for(lambda: platform.ctl("status", run).stdout == "RUNNING\n", "the run's start")
+    r = next_ctl(platform, "status", check=False)
+    assert r.returncode == 6 and "has the older schema 1, which cannot be brought to 2 now: a mantikd" \
+        in r.stderr, r.stderr
+    assert schema(os.path.join(platform.data, "mantik.db")) == 1
+    platform.ctl("cancel", run)
+    platform.ctl("wait", run, check=False)

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 1. Later versions are migrations in migrations.c, never edits here.
+-- Version 1, frozen: people have databases of it. A change is a file 00N.sql beside this one, its
+-- row in table.c and its line in core/meson.build.
 -- Times are nanoseconds since 1970 (realtime). Ids are never reused (AUTOINCREMENT).
 
 CREATE TABLE projects (
