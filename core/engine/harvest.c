@@ -12,13 +12,15 @@
  * may contain `/`. Names beginning with `.` or ending in `~` are editors' and ours.
  *
  * The files are the job's: opened without following links, regular ones only, with limits. What is
- * refused is told once, in the submission log. Runs in the loop's thread, in bounded portions.
+ * refused is told once, in the submission log. Runs in the loop's thread: a look ends after
+ * LOOK_MS and goes on later where it stopped, so that a job of many keys makes nobody wait.
  */
 #include "engine/engine.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <search.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -33,6 +35,7 @@ enum {
 	MAX_DEPTH = 16,
 	MAX_BAD = 10, /* lines of one file that are told in full */
 	QUIET_MS = 1000,
+	LOOK_MS = 20,
 };
 
 enum kind { METRICS, PARAMS, TAGS };
@@ -51,9 +54,11 @@ struct file {
 };
 
 struct harvest {
-	struct file *v;
-	size_t n, cap;
+	void *files; /* tsearch(3) of struct file, by path */
+	size_t n;
 	bool too_many;
+	size_t skip; /* files that the look before has dealt with */
+	bool final;  /* the looks of the end have begun */
 };
 
 struct pass {
@@ -62,25 +67,39 @@ struct pass {
 	struct harvest *h;
 	bool final;
 	bool more;
-	int64_t now; /* realtime */
+	bool stopped; /* its time is over */
+	size_t seen;
+	int64_t now;   /* realtime */
+	int64_t until; /* mono */
 };
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct file *)a)->path, ((const struct file *)b)->path);
+}
+
+static void file_free(void *arg)
+{
+	struct file *f = arg;
+
+	free(f->path);
+	free(f);
+}
 
 void harvest_free(struct harvest *h)
 {
 	if (!h)
 		return;
-	for (size_t i = 0; i < h->n; i++)
-		free(h->v[i].path);
-	free(h->v);
+	tdestroy(h->files, file_free);
 	free(h);
 }
 
 static struct file *find(struct harvest *h, const char *path)
 {
-	for (size_t i = 0; i < h->n; i++)
-		if (strcmp(h->v[i].path, path) == 0)
-			return &h->v[i];
-	return NULL;
+	struct file key = {.path = (char *)path};
+	struct file **found = tfind(&key, &h->files, by_path);
+
+	return found ? *found : NULL;
 }
 
 static struct file *get(struct pass *p, const char *path, enum kind kind)
@@ -97,18 +116,14 @@ static struct file *get(struct pass *p, const char *path, enum kind kind)
 		h->too_many = true;
 		return NULL;
 	}
-	if (h->n == h->cap) {
-		size_t cap = h->cap ? 2 * h->cap : 16;
-		struct file *v = reallocarray(h->v, cap, sizeof(*v));
-
-		if (!v)
-			return NULL;
-		h->v = v;
-		h->cap = cap;
-	}
-	f = &h->v[h->n++];
+	f = mk_new(struct file);
 	*f = (struct file){.path = mk_strdup(path), .kind = kind, .size = -1};
 	f->key = f->path + strlen(dirs[kind]) + 1;
+	if (!tsearch(f, &h->files, by_path)) {
+		file_free(f);
+		return NULL;
+	}
+	h->n++;
 	return f;
 }
 
@@ -287,16 +302,45 @@ static int take_value(struct pass *p, struct file *f, int dir, const char *name,
 	return r;
 }
 
+/* Nothing new since it was looked at, told without opening it. */
+static bool is_same(const struct pass *p, const struct file *f, int dir, const char *name)
+{
+	struct stat st;
+
+	return f->known && f->kind == METRICS && !p->final &&
+	       fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	       st.st_size == f->size;
+}
+
+/* Is it this file's turn in this look? At least one is taken in. */
+static bool its_turn(struct pass *p)
+{
+	size_t nth = p->seen++;
+
+	if (nth < p->h->skip)
+		return false;
+	if (nth > p->h->skip && mk_now_mono() >= p->until) {
+		p->h->skip = nth;
+		p->stopped = p->more = true;
+	}
+	return !p->stopped;
+}
+
 static int take(struct pass *p, int dir, const char *name, const char *path, enum kind kind)
 {
+	if (!its_turn(p))
+		return 0;
+
+	struct file *f = get(p, path, kind);
+
+	if (!f || is_same(p, f, dir, name))
+		return 0;
+
 	_cleanup_close_ int fd =
 		openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
-	struct file *f = get(p, path, kind);
 	int r = 0;
 
-	if (!f)
-		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
 		refuse(p, f, "not a regular file of its own");
 		return 0;
@@ -327,7 +371,7 @@ static int walk(struct pass *p, int parent, const char *name, const char *path, 
 		mk_closep(&fd);
 		return 0;
 	}
-	for (struct dirent *e; r >= 0 && (e = readdir(dir));) {
+	for (struct dirent *e; r >= 0 && !p->stopped && (e = readdir(dir));) {
 		if (ours(e->d_name))
 			continue;
 
@@ -353,16 +397,23 @@ int harvest_pass(struct engine *e, struct job *job, bool final)
 	_cleanup_close_ int fd = open(root, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct pass p = {.e = e, .job = job, .final = final, .now = mk_now_real()};
 
+	p.until = mk_now_mono() + LOOK_MS * MK_MS;
 	if (!job->harvest)
 		job->harvest = mk_new(struct harvest);
 	p.h = job->harvest;
+	/* The looks of the end see every file once more. */
+	if (final && !p.h->final)
+		p.h->skip = 0;
+	p.h->final = final;
 	if (fd < 0)
 		return 0;
-	for (enum kind kind = METRICS; kind <= TAGS; kind++) {
+	for (enum kind kind = METRICS; kind <= TAGS && !p.stopped; kind++) {
 		int r = walk(&p, fd, dirs[kind], dirs[kind], kind, 0);
 
 		if (r < 0)
 			return r;
 	}
+	if (!p.stopped)
+		p.h->skip = 0;
 	return p.more;
 }

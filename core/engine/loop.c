@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "engine/poke.h"
 
 enum { THREADS = 4, EVENTS = 64, BEAT_MS = 10000, MAX_LINE = 4096 };
@@ -36,9 +37,26 @@ void engine_log(const char *fmt, ...)
 	(void)!write(2, mk_buf_text(&line), line.len);
 }
 
+/* Names and lines of a job may hold anything: what would break a line or a terminal, or is no
+ * UTF-8, is written as \xNN. */
+static void put_clean(struct mk_buf *out, const char *text)
+{
+	for (const char *s = text; *s;) {
+		uint32_t c;
+		size_t n = mk_utf8_char(s, 4, &c);
+
+		if (n == 0 || c < 0x20 || (c >= 0x7f && c < 0xa0)) {
+			(void)mk_buf_printf(out, "\\x%02x", (unsigned char)*s++);
+			continue;
+		}
+		(void)mk_buf_put(out, s, n);
+		s += n;
+	}
+}
+
 void engine_note(const struct job *job, const char *log, const char *fmt, ...)
 {
-	_cleanup_buf_ struct mk_buf line = MK_BUF(MAX_LINE);
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MAX_LINE), line = MK_BUF(4 * MAX_LINE);
 	_cleanup_free_ char *path = mk_strf("%s/%s", job->record, log);
 	_cleanup_call_ struct mk_call quiet;
 	char now[32];
@@ -48,8 +66,9 @@ void engine_note(const struct job *job, const char *log, const char *fmt, ...)
 	mk_time_text(mk_now_real(), false, now);
 	(void)mk_buf_printf(&line, "%s ", now);
 	va_start(ap, fmt);
-	(void)mk_buf_vprintf(&line, fmt, ap);
+	(void)mk_buf_vprintf(&text, fmt, ap);
 	va_end(ap);
+	put_clean(&line, mk_buf_text(&text));
 	(void)mk_buf_putc(&line, '\n');
 	if (mk_file_append(&quiet, AT_FDCWD, path, mk_buf_text(&line), line.len) < 0)
 		engine_log("%s", quiet.error.text);

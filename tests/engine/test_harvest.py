@@ -191,3 +191,40 @@ def test_artifacts_of_an_unreadable_directory_do_not_change_the_status(engine):
     engine.daemon()
     assert run.wait() == "FINISHED"
     assert "artifacts:" in run.file("submission")
+
+
+MANY = """#!/usr/bin/env python3
+import os, time
+where = os.environ["MANTIK_RUN_DIR"] + "/metrics/"
+for k in range(3):
+    for i in range(6000):
+        with open(f"{where}k{i}", "a") as f:
+            f.write(f"{k} {i}\\n")
+"""
+
+
+def test_a_job_of_very_many_keys_makes_nobody_wait(engine):
+    many = engine.submit(MANY, poke=False)
+    engine.daemon()
+    wait_for(lambda: engine.rows("SELECT count(*) AS n FROM metrics")[0]["n"] > 300, "some keys")
+    begin = time.monotonic()
+    for _ in range(3):
+        assert engine.submit("true").wait() == "FINISHED"
+    took = time.monotonic() - begin
+    assert many.status == "RUNNING"
+    print(f"three quick runs: {took:.2f} s")
+    assert took < 3, took
+    many.wait(120)
+    assert engine.rows("SELECT count(*) AS n FROM points")[0]["n"] == 18000
+
+
+def test_names_that_are_no_text_are_one_line_of_the_log(engine):
+    run = engine.submit("cd $MANTIK_RUN_DIR/metrics; echo 1 >> \"$(printf 'a\\nb')\"\n"
+                        "echo 1 >> \"$(printf 'c\\377')\"; printf 'x\\033[31m\\n' >> d")
+    engine.daemon()
+    assert run.wait() == "FINISHED"
+    with open(os.path.join(run.record, "submission"), "rb") as f:
+        lines = f.read().decode().splitlines()
+    assert sorted(line.split(" ", 1)[1].split(": ")[0] for line in lines) == [
+        "metrics/a\\x0ab", "metrics/c\\xff", "metrics/d"]
+    assert any(r"x\x1b[31m" in line for line in lines)
