@@ -148,7 +148,17 @@ static int command_line(struct ctl *ctl, int argc, char **argv)
 	}
 	if (ctl_option(ctl, "generate"))
 		return ctl_generate(ctl_option(ctl, "generate"));
-	if (ctl_option(ctl, "help") || (ctl->n_operands && strcmp(ctl->operands[0], "help") == 0)) {
+	const bool help = ctl->n_operands && strcmp(ctl->operands[0], "help") == 0;
+
+	if (help && ctl->n_operands > 1) {
+		const struct cmd *about = find_command(ctl->operands[1]);
+
+		if (!about)
+			return ctl_usage(ctl, "unknown command \"%s\"", ctl->operands[1]);
+		ctl_help_command(about);
+		return 0;
+	}
+	if (ctl_option(ctl, "help") || help) {
 		ctl_help();
 		return 0;
 	}

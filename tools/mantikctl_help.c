@@ -19,9 +19,9 @@ static const struct {
 	{CTL_FAILED, "It did not work. For doctor: something needs a remedy."},
 	{CTL_USAGE, "The command line is wrong."},
 	{CTL_NOT_FOUND, "There is no such run, project or file."},
-	{CTL_INVALID, "The input is not valid; the text names the line."},
+	{CTL_INVALID, "The input is not valid; the text names the line. Or the path is that of another kind of file."},
 	{CTL_REMOTE, "A remote did not answer, or not in time."},
-	{CTL_REFUSED, "Not allowed here, or not now: read-only, busy, in use elsewhere, no space."},
+	{CTL_REFUSED, "Not allowed here, or not now: read-only, busy, in use elsewhere, ended already, no space."},
 	{CTL_RUN_FAILED, "wait: the run ended FAILED."},
 	{CTL_RUN_KILLED, "wait: the run ended KILLED."},
 	{CTL_RUN_UNKNOWN, "wait: the run ended UNKNOWN."},
@@ -33,9 +33,12 @@ static const struct {
 static const struct {
 	int code, status;
 } codes[] = {
-	{ENOENT, CTL_NOT_FOUND},      {ESRCH, CTL_NOT_FOUND},
+	{ENOENT, CTL_NOT_FOUND},      {ESRCH, CTL_REFUSED},
 	{EINVAL, CTL_INVALID},	      {EOPNOTSUPP, CTL_INVALID},
 	{EFBIG, CTL_INVALID},	      {EEXIST, CTL_INVALID},
+	{EISDIR, CTL_INVALID},	      {ENOTDIR, CTL_INVALID},
+	{ENAMETOOLONG, CTL_INVALID},  {ELOOP, CTL_INVALID},
+	{EXDEV, CTL_REFUSED},
 	{EHOSTUNREACH, CTL_REMOTE},   {ETIMEDOUT, CTL_REMOTE},
 	{EREMOTEIO, CTL_REMOTE},      {ENOKEY, CTL_REMOTE},
 	{EKEYEXPIRED, CTL_REMOTE},    {EROFS, CTL_REFUSED},

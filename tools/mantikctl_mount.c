@@ -60,10 +60,10 @@ static void unescape_octal(char *s)
 	*to = '\0';
 }
 
-const char *ctl_below_a_mount(const char *path)
+/* The mount points of mantikfs, as the kernel has them. */
+static void list_mounts(struct mk_list *ret)
 {
 	_cleanup_free_ char *line = NULL;
-	const char *found = NULL;
 	size_t cap = 0;
 	FILE *mounts = fopen("/proc/self/mounts", "re");
 
@@ -71,18 +71,49 @@ const char *ctl_below_a_mount(const char *path)
 		char *rest = line;
 		char *source = strsep(&rest, " "), *where = strsep(&rest, " ");
 		char *type = strsep(&rest, " ");
-		const char *inside;
 
 		if (!source || !where || !type || strcmp(type, "fuse.mantikfs") != 0)
 			continue;
 		unescape_octal(where);
-		inside = ctl_below(path, where);
-		if (inside && (!found || inside > found))
-			found = inside;
+		(void)!mk_list_add(ret, where);
 	}
 	if (mounts)
 		fclose(mounts);
-	return found;
+}
+
+/* A HOME that is a link: the part of the path that leads to a mount, found without entering it. */
+static const char *below_by_links(const char *path, const struct mk_list *mounts)
+{
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	for (const char *end = path + strcspn(path + 1, "/") + 1;;
+	     end += 1 + strcspn(end + 1, "/")) {
+		_cleanup_free_ char *prefix = mk_strndup(path, (size_t)(end - path)), *real = NULL;
+
+		if (mk_mount_resolve(&call, prefix, &real) < 0)
+			return NULL;
+		for (size_t i = 0; i < mounts->n; i++)
+			if (strcmp(real, mounts->v[i]) == 0)
+				return *end ? end : "/";
+		if (!*end)
+			return NULL;
+	}
+}
+
+const char *ctl_below_a_mount(const char *path)
+{
+	_cleanup_list_ struct mk_list mounts = {};
+	const char *found = NULL;
+
+	list_mounts(&mounts);
+	for (size_t i = 0; i < mounts.n; i++) {
+		const char *inside = ctl_below(path, mounts.v[i]);
+
+		if (inside && (!found || inside > found))
+			found = inside;
+	}
+	return found || !mounts.n ? found : below_by_links(path, &mounts);
 }
 
 int ctl_mount_point(struct ctl *ctl, char **ret)

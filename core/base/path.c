@@ -178,9 +178,11 @@ int mk_path_make(struct mk_call *call, const char *path)
 		char end = *s;
 
 		*s = 0;
-		if (mkdir(part, 0700) < 0 && errno != EEXIST && stat(part, &st) < 0)
-			return mk_fail(call, errno, "%s: cannot be made: %s", part,
-				       strerror(errno));
+
+		const int code = mkdir(part, 0700) < 0 ? errno : 0;
+
+		if (code && code != EEXIST && stat(part, &st) < 0)
+			return mk_fail(call, code, "%s: cannot be made: %s", part, strerror(code));
 		if (!end)
 			break;
 		*s = end;

@@ -108,8 +108,17 @@ int mk_db_open_guarded(struct mk_call *call, const char *path, bool read_only,
 		       enum mk_db_journal journal, mk_db_guard *guard, void *arg,
 		       struct mk_db **ret)
 {
-	_cleanup_(mk_db_closep) struct mk_db *db = new_db(path, read_only);
-	int r = read_only ? 0 : make_file(call, path);
+	enum { PATH_MAX_SQLITE = 500 }; /* 512 in its os_unix.c, with what it puts behind the name */
+	_cleanup_(mk_db_closep) struct mk_db *db = NULL;
+	int r;
+
+	if (strlen(path) > PATH_MAX_SQLITE)
+		return mk_fail(call, ENAMETOOLONG,
+			       "%s: longer than %d bytes; set data_dir or MANTIK_DATA_DIR to a shorter "
+			       "path",
+			       path, PATH_MAX_SQLITE);
+	db = new_db(path, read_only);
+	r = read_only ? 0 : make_file(call, path);
 
 	if (r < 0)
 		return r;

@@ -61,33 +61,52 @@ static const char *asked_or_option(const char *asked, const struct mantik *m, co
 	return asked && *asked ? asked : mk_options_text(m->options, option);
 }
 
+/* A directory of this user's alone, made if need be. */
+static int own_dir(struct mk_call *call, const char *path)
+{
+	struct stat st;
+	int r = mk_path_make(call, path);
+
+	if (r < 0)
+		return r;
+	if (lstat(path, &st) < 0)
+		return mk_fail(call, errno, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+		return mk_fail(call, EACCES,
+			       "%s: is not a directory of yours alone; set XDG_RUNTIME_DIR", path);
+	return 0;
+}
+
+/* After su, sudo and in an old tmux the variable leads to another user's directory, or nowhere. */
+static bool is_runtime_dir(struct mk_call *call, const char *path)
+{
+	struct stat st;
+	bool good = path && mk_path_make(call, path) == 0 && stat(path, &st) == 0 &&
+		    st.st_uid == geteuid() && access(path, W_OK | X_OK) == 0;
+
+	mk_error_clear(call);
+	return good;
+}
+
 /*
  * Sockets and locks: $XDG_RUNTIME_DIR/mantik/<8 hex of the data directory>, so that two platforms
- * of one user do not meet. Without a runtime directory one of our own below /tmp, which must be
- * ours and closed to others.
+ * of one user do not meet. Without a runtime directory of this user (cron, ssh with a command, su)
+ * one below /tmp, which must be ours and closed to others.
  */
 static int choose_run_dir(struct mk_call *call, struct mantik *m)
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(4096);
 	const char *runtime = env_path("XDG_RUNTIME_DIR");
-	struct stat st;
 
-	if (runtime)
+	if (is_runtime_dir(call, runtime))
 		(void)mk_buf_printf(&path, "%s/mantik", runtime);
 	else
 		(void)mk_buf_printf(&path, "/tmp/mantik-%d", (int)geteuid());
 
-	int r = mk_path_make(call, mk_buf_text(&path));
+	int r = own_dir(call, mk_buf_text(&path));
 
 	if (r < 0)
-		return mk_prefix(call, r, "XDG_RUNTIME_DIR");
-	if (lstat(mk_buf_text(&path), &st) < 0)
-		return mk_fail(call, errno, "%s: %s", mk_buf_text(&path), strerror(errno));
-	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
-		return mk_fail(call, EACCES,
-			       "%s: is not a directory of yours alone; set "
-			       "XDG_RUNTIME_DIR",
-			       mk_buf_text(&path));
+		return r;
 
 	uint64_t hash = mk_ino(m->data_dir, strlen(m->data_dir));
 

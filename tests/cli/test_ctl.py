@@ -10,6 +10,7 @@ import mantik
 
 @pytest.mark.parametrize("args, status, said", [
     ([], 2, "no command"),
+    (["help", "nonsense"], 2, 'unknown command "nonsense"'),
     (["nonsense"], 2, 'unknown command "nonsense"'),
     (["config", "--nonsense"], 2, "unknown, ambiguous or valueless option --nonsense"),
     (["config", "-x"], 2, "unknown option -x"),
@@ -78,3 +79,8 @@ def test_live_runs_of_an_empty_platform(shared):
     assert shared.ctl("status").stdout == "project\trun\tstatus\tsite\tsubmitted\tstarted\treason\n"
     assert json.loads(shared.ctl("status", "--json").stdout) == []
     assert shared.ctl("gc").stdout == "0 runs gone\n"
+
+
+def test_help_of_a_command_by_either_way(shared):
+    assert shared.ctl("help", "ls").stdout == shared.ctl("ls", "--help").stdout
+    assert shared.ctl("help").stdout == shared.ctl("--help").stdout

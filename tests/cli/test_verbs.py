@@ -60,7 +60,7 @@ def test_wait_gives_up_after_its_timeout(p):
     assert r.returncode == 124 and "has not ended" in r.stderr
     p.ctl("cancel", run)
     assert p.ctl("wait", run, check=False).returncode == 11
-    assert p.ctl("cancel", run, check=False).returncode == 3  # it has ended already
+    assert p.ctl("cancel", run, check=False).returncode == 6  # it has ended already
 
 
 def test_interrupt_ends_a_wait_at_once_and_not_the_run(p):
@@ -239,7 +239,7 @@ def test_cp_submits_and_copies_out(p):
     p.ctl("cp", f"/projects/a/runs/{run}/status", p.dir)
     assert os.path.exists(os.path.join(p.dir, "status"))
     r = p.ctl("cp", f"/projects/a/runs/{run}", p.dir, check=False)
-    assert r.returncode == 1 and "-r" in r.stderr
+    assert r.returncode == 4 and "-r" in r.stderr
     assert p.ctl("cp", spec, p.dir, check=False).returncode == 4
     with open(spec, "a") as f:
         f.write("nonsense: 1\n")
