@@ -6,7 +6,6 @@
 #include <mantik/option.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 struct request {

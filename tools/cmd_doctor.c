@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 enum { REMOTE_SECONDS = 10, MIN_FREE = 64 << 20 };

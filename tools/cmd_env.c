@@ -5,9 +5,6 @@
 
 #include <mantik/run.h>
 
-#include <errno.h>
-#include <stdio.h>
-
 /* export NAME='value', also where the value holds quotes. */
 static void put(struct mk_buf *out, const char *name, const char *value)
 {

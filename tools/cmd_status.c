@@ -4,7 +4,6 @@
 
 #include <mantik/run.h>
 
-#include <stdio.h>
 #include <string.h>
 
 struct ids {

@@ -4,8 +4,6 @@
 
 #include <mantik/run.h>
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* Parameters of all -P K=V. */

@@ -10,7 +10,6 @@
 #include "base/doc.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <string.h>
 
 #include <yaml.h>

@@ -2,7 +2,6 @@
 /* Hashes, by libcrypto. */
 #include "base/hash.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <openssl/evp.h>

@@ -3,7 +3,6 @@
 #include <mantik/mantik.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

@@ -11,7 +11,6 @@
  */
 #include "db/db_internal.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 /* Protects conn->db, ->refs, ->next_of_db, ->sql against closing, and db->readers. */

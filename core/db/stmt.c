@@ -6,9 +6,7 @@
 #include "db/db_internal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 static struct mk_stmt **slot_of(struct mk_conn *conn, const char *sql)
 {

@@ -2,7 +2,6 @@
 /* Errors that users met: written by front ends once per failed operation, read when they wonder. */
 #include <mantik/error.h>
 
-#include <errno.h>
 #include <string.h>
 
 #include "base/utf8.h"

@@ -2,7 +2,6 @@
 /* Reading runs: by row, by name, by anything that opens one, and as a long listing. */
 #include <mantik/run.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

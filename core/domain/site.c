@@ -3,10 +3,7 @@
  * not this machine is asked in its own lane. */
 #include <mantik/site.h>
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "connect/connect.h"

@@ -7,7 +7,6 @@
 #include <mantik/spec.h>
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <mantik/project.h>

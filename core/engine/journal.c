@@ -6,7 +6,6 @@
  */
 #include "engine/journal.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 

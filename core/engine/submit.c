@@ -13,9 +13,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "domain/domain.h"

@@ -11,9 +11,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stddef.h>
-#include <string.h>
 #include <sys/inotify.h>
 
 #include "base/file.h"

@@ -6,7 +6,6 @@
  */
 #include "format/backend_read.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "format/shell.h"

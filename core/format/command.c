@@ -6,10 +6,8 @@
  */
 #include "format/command.h"
 
-#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,6 @@
 #include "format/mlproject.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/doc.h"

@@ -6,9 +6,7 @@
 #include "format/plan.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <jansson.h>
 

@@ -25,7 +25,6 @@
 #include "format/script.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "format/shell.h"

@@ -5,7 +5,6 @@
  */
 #include "format/shell.h"
 
-#include <assert.h>
 #include <string.h>
 
 static bool is_plain(char c)

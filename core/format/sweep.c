@@ -2,8 +2,6 @@
 /* The runs one spec makes: see sweep.h. */
 #include "format/sweep.h"
 
-#include <errno.h>
-
 int mk_sweep_count(struct mk_call *call, const struct mk_spec *spec, size_t *ret)
 {
 	size_t n = spec->site ? mk_spec_count(spec->site) : 1;

@@ -8,7 +8,6 @@
 #include "op.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { MAX_BACKGROUND = 64, MAX_IO = 1 << 20 };
 

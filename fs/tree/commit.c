@@ -15,7 +15,6 @@
 #include "row.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 
 static void record(struct fs_at *at)
 {

@@ -11,8 +11,6 @@
  */
 #include "row.h"
 
-#include <stdio.h>
-
 static size_t edge_hash(const struct fs_node *parent, const char *name)
 {
 	uint64_t hash = (uintptr_t)parent * UINT64_C(0x9e3779b97f4a7c15);

@@ -10,8 +10,6 @@
  */
 #include "row.h"
 
-#include <stdio.h>
-
 enum { KEEP_REMOVED = 64, AWAY_MS = 3000 };
 
 const struct fs_row fs_scratch_rows[3] = {

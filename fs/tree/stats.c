@@ -4,8 +4,6 @@
 
 #include <mantik/error.h>
 
-#include <stdio.h>
-
 static const char *const op_names[FS_OP_COUNT] = {
 	[FS_OP_LOOKUP] = "lookup",	 [FS_OP_FORGET] = "forget",
 	[FS_OP_GETATTR] = "getattr",	 [FS_OP_SETATTR] = "setattr",

@@ -7,7 +7,6 @@
  * Its file `mantik-origin` holds the uri of the last answer (without secrets); its mtime is when
  * that was, so that all processes know without writing to the database.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>

@@ -4,7 +4,6 @@
  * another process has just fetched is found because libgit2 looks again when an object is missing.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "connect/git/internal.h"

@@ -4,12 +4,10 @@
  * configuration (credential helpers, proxies, ssh command) but can neither ask questions, nor run
  * hooks, nor collect garbage, nor speak a transport we have not checked.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/path.h"
 #include "connect/git/internal.h"

@@ -4,11 +4,8 @@
  * (from the object's header, no content is unpacked) and kept: trees are fixed for ever.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "connect/git/internal.h"
 

@@ -12,8 +12,6 @@
  */
 #include "../noun.h"
 
-#include <stdio.h>
-
 struct key {
 	char *key;
 	int64_t size;

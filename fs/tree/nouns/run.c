@@ -5,8 +5,6 @@
  */
 #include "../noun.h"
 
-#include <stdio.h>
-
 void fs_run_unref(struct fs_run *run)
 {
 	if (!run || atomic_fetch_sub(&run->refs, 1) != 1)

@@ -6,8 +6,6 @@
  */
 #include "connect/compute/local/local.h"
 
-#include <string.h>
-
 int mk_local_queues(struct mk_call *call, struct mk_site *site, mk_queue_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
