@@ -216,17 +216,6 @@ const char *mk_pairs_get(const struct mk_pairs *pairs, const char *key)
 	return NULL;
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-	return strcmp(((const struct mk_pair *)a)->key, ((const struct mk_pair *)b)->key);
-}
-
-void mk_pairs_sort(struct mk_pairs *pairs)
-{
-	if (pairs->n)
-		qsort(pairs->v, pairs->n, sizeof(*pairs->v), compare_keys);
-}
-
 void mk_pairs_free(struct mk_pairs *pairs)
 {
 	for (size_t i = 0; i < pairs->n; i++) {

@@ -139,7 +139,7 @@ static const struct unit sizes[] = {
 	{"KiB", KIB(1)}, {"MiB", KIB(1024)}, {"GiB", GIB(1)},  {"TiB", GIB(1024)}, {NULL, 0},
 };
 
-/* A decimal number and a unit, with or without a blank between. */
+/* A decimal number and a unit, with or without a blank between ("1.5m"): 0 and ns or bytes. */
 static int parse_unit(const char *text, const struct unit *units, int64_t *ret)
 {
 	char *end;
@@ -166,16 +166,6 @@ static int parse_unit(const char *text, const struct unit *units, int64_t *ret)
 		return 0;
 	}
 	return -EINVAL;
-}
-
-int mk_duration_parse(const char *text, int64_t *ret)
-{
-	return parse_unit(text, durations, ret);
-}
-
-int mk_size_parse(const char *text, int64_t *ret)
-{
-	return parse_unit(text, sizes, ret);
 }
 
 const char *mk_option_type_name(enum mk_option_type type)
@@ -303,9 +293,9 @@ static int check(struct mk_call *call, const struct mk_option *option, const cha
 	if (option->type == MK_OPTION_INT)
 		r = parse_int(value, ret);
 	else if (option->type == MK_OPTION_DURATION)
-		r = mk_duration_parse(value, ret);
+		r = parse_unit(value, durations, ret);
 	else if (option->type == MK_OPTION_SIZE)
-		r = mk_size_parse(value, ret);
+		r = parse_unit(value, sizes, ret);
 	else
 		for (size_t i = 0; option->choices[i]; i++)
 			if (strcmp(option->choices[i], value) == 0)

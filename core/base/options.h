@@ -47,8 +47,4 @@ const char *mk_options_where(const struct mk_options *options, const char *name)
 /* INT, SIZE: the number; DURATION: ns. */
 int64_t mk_options_number(const struct mk_options *options, const char *name);
 
-/* "1.5m" … : 0 and ns, or -EINVAL. */
-int mk_duration_parse(const char *text, int64_t *ret) _must_check_;
-int mk_size_parse(const char *text, int64_t *ret) _must_check_;
-
 #endif

@@ -376,11 +376,6 @@ const char *mantik_read_only_why(const struct mantik *m)
 	return m->read_only_why;
 }
 
-const char *mantik_option(const struct mantik *m, const char *key)
-{
-	return mk_options_text(m->options, key);
-}
-
 int64_t mantik_option_int(const struct mantik *m, const char *key)
 {
 	return mk_options_number(m->options, key);

@@ -31,7 +31,6 @@ struct code_source {
 	char *diff; /* of a dirty snapshot, or NULL */
 	char *head; /* of its checkout, or NULL */
 	bool asked; /* a remote or another disk was waited for */
-	bool pinned;
 };
 
 /* A run ready to be made. */

@@ -130,8 +130,6 @@ void watch_end(struct engine *e, struct job *job);
 void watch_events(struct engine *e);
 /* Its files were looked at now. */
 void watch_looked(struct job *job);
-/* A directory below MANTIK_RUN_DIR ("metrics", "metrics/train"). */
-void watch_directory(struct engine *e, struct job *job, const char *path);
 
 /* harvest.c */
 /* Takes in what the job has logged by now. final: the job is over, so a last line is complete.

@@ -230,7 +230,6 @@ struct value_write {
 	const struct file *file;
 	const char *value;
 	int64_t mtime;
-	bool refused;
 	char *why;
 };
 

@@ -25,7 +25,7 @@ const char *mk_journal_step_name(enum mk_journal_step step)
 	return step < MK_STEPS ? step_names[step] : NULL;
 }
 
-void mk_journal_abort_point(const char *when, enum mk_journal_step step)
+static void abort_point(const char *when, enum mk_journal_step step)
 {
 	static const char *at;
 	static bool asked;
@@ -154,13 +154,13 @@ int mk_journal_write(struct mk_call *call, struct mantik *m, enum mk_journal_ste
 {
 	struct step_write w = {.step = step, .change = change};
 
-	mk_journal_abort_point("before:", step);
+	abort_point("before:", step);
 
 	int r = mk_db_write(call, m->db, MK_KILLSAFE, write_step, &w);
 
 	if (r < 0)
 		return r;
-	mk_journal_abort_point("", step);
+	abort_point("", step);
 	return 0;
 }
 

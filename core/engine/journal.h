@@ -31,8 +31,6 @@ enum mk_journal_step {
 
 /* "ACCEPTED" …; NULL beyond the last. */
 const char *mk_journal_step_name(enum mk_journal_step step);
-/* Kills this process with SIGKILL if MK_ABORT_AT says so. when: "" or "before:". */
-void mk_journal_abort_point(const char *when, enum mk_journal_step step);
 
 /* What a step changes of its run. Texts: NULL unchanged, "" none. Times: 0 unchanged. */
 struct mk_run_change {

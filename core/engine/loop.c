@@ -17,9 +17,10 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
+#include "db/lease.h"
 #include "engine/poke.h"
 
-enum { THREADS = 4, EVENTS = 64, BEAT_MS = 10000, MAX_LINE = 4096 };
+enum { THREADS = 4, EVENTS = 64, MAX_LINE = 4096 };
 
 void engine_log(const char *fmt, ...)
 {
@@ -266,7 +267,7 @@ static int loop(struct engine *e, int signals, int64_t idle,
 			r = beat ? beat(&e->call, arg) : 0;
 			if (r < 0)
 				return r;
-			next_beat = mk_now_mono() + BEAT_MS * MK_MS;
+			next_beat = mk_now_mono() + MK_LEASE_BEAT;
 		}
 		if (e->look) {
 			e->look = false;
@@ -278,7 +279,7 @@ static int loop(struct engine *e, int signals, int64_t idle,
 		}
 
 		int64_t next = clock_work(e);
-		int wait = left_ms(next_beat, BEAT_MS);
+		int wait = left_ms(next_beat, MK_LEASE_BEAT / MK_MS);
 
 		if (e->look)
 			continue;

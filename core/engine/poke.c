@@ -135,7 +135,7 @@ static bool executable(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-char *mk_poke_daemon_path(void)
+static char *daemon_path(void)
 {
 	const char *env = getenv("MANTIKD");
 	char self[4096];
@@ -197,7 +197,7 @@ static char **clean_environment(void)
 
 static int start(struct mk_call *call, struct mantik *m)
 {
-	_cleanup_free_ char *path = mk_poke_daemon_path();
+	_cleanup_free_ char *path = daemon_path();
 
 	if (!path)
 		return mk_fail(call, EIO,

@@ -11,7 +11,5 @@ int mk_poke_bind(struct mk_call *call, struct mantik *m, int *ret_fd) _must_chec
 void mk_poke_unbind(struct mantik *m);
 /* Rings. ENOENT: nobody is there. */
 int mk_poke_ring(struct mantik *m);
-/* Where mantikd is: beside the running program, $MANTIKD, in libexecdir or bindir. NULL: nowhere. */
-char *mk_poke_daemon_path(void);
 
 #endif

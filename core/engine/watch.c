@@ -52,7 +52,8 @@ static int add(struct engine *e, struct job *job, const char *dir, const char *p
 	return 0;
 }
 
-void watch_directory(struct engine *e, struct job *job, const char *path)
+/* A directory below MANTIK_RUN_DIR ("metrics", "metrics/train"). */
+static void watch_directory(struct engine *e, struct job *job, const char *path)
 {
 	_cleanup_free_ char *dir = mk_strf("%s/.mantik/%s", job->workdir, path);
 

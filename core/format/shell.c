@@ -13,7 +13,8 @@ static bool is_plain(char c)
 	       (c && strchr("@%+=:,./_-", c));
 }
 
-bool mk_shell_plain(const char *text)
+/* Only letters, digits and @%+=:,./_- : the same in every context. "" is not plain. */
+static bool all_plain(const char *text)
 {
 	for (const char *p = text; *p; p++)
 		if (!is_plain(*p))
@@ -43,7 +44,7 @@ static void put_double(struct mk_buf *buf, const char *text)
 
 void mk_shell_quote(struct mk_buf *buf, const char *text)
 {
-	if (mk_shell_plain(text)) {
+	if (all_plain(text)) {
 		(void)mk_buf_puts(buf, text);
 		return;
 	}
@@ -368,7 +369,7 @@ const char *mk_shell_value(struct mk_shell *shell, struct mk_buf *buf, const cha
 	const char *why = why_unsafe(shell);
 
 	if (why) {
-		if (!mk_shell_plain(value))
+		if (!all_plain(value))
 			return why;
 		(void)mk_buf_puts(buf, value);
 	} else if (top(shell)->context == MK_SHELL_SINGLE) {
@@ -442,7 +443,7 @@ void mk_shell_expand(struct mk_buf *buf, const char *text)
 {
 	struct mk_shell shell = {};
 
-	if (mk_shell_plain(text)) {
+	if (all_plain(text)) {
 		(void)mk_buf_puts(buf, text);
 		return;
 	}

@@ -16,8 +16,6 @@ void mk_shell_quote(struct mk_buf *buf, const char *text);
 void mk_shell_expand(struct mk_buf *buf, const char *text);
 /* NULL, or what mk_shell_expand() would leave open: "$( without )". */
 const char *mk_shell_expand_check(const char *text);
-/* Only letters, digits and @%+=:,./_- : the same in every context. "" is not plain. */
-bool mk_shell_plain(const char *text);
 
 enum mk_shell_context {
 	MK_SHELL_BARE, /* also inside $(…) and (…) */

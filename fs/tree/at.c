@@ -7,13 +7,9 @@
 
 static const struct {
 	double attr, entry;
-	bool keep;
 } class_times[] = {
-	[FS_FIXED] = {3600, 3600, true},
-	[FS_OURS] = {1, 1, false},
-	[FS_ENDED] = {1, 1, false},
-	[FS_SLOW] = {5, 5, false},
-	[FS_LIVE] = {0, 1, false},
+	[FS_FIXED] = {3600, 3600}, [FS_OURS] = {1, 1}, [FS_ENDED] = {1, 1},
+	[FS_SLOW] = {5, 5},	   [FS_LIVE] = {0, 1},
 };
 
 const struct fs_row *fs_placeholder(const struct fs_row *row, int n)

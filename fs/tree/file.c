@@ -189,7 +189,7 @@ static int may_open(struct fs_at *at, int flags)
 	return 0;
 }
 
-int fs_open_at(struct fs_at *at, int flags, struct fs_handle **ret, struct fs_open_reply *reply)
+static int open_at(struct fs_at *at, int flags, struct fs_handle **ret, struct fs_open_reply *reply)
 {
 	bool writes = (flags & O_ACCMODE) != O_RDONLY;
 	struct fs_handle *handle;
@@ -246,7 +246,7 @@ int fs_open(struct mk_call *call, struct fs_tree *tree, struct fs_node *node, in
 	struct fs_at at;
 
 	fs_at_node(call, node, tree, &at);
-	return fs_open_at(&at, flags, ret, reply);
+	return open_at(&at, flags, ret, reply);
 }
 
 /* --- read ---------------------------------------------------------------------------------- */
@@ -556,7 +556,7 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	if (r < 0)
 		return r;
 	fs_at_node(call, node, tree, &at);
-	r = fs_open_at(&at, flags & ~O_CREAT, ret_handle, reply);
+	r = open_at(&at, flags & ~O_CREAT, ret_handle, reply);
 	if (r < 0) {
 		fs_forget(tree, node, 1);
 		return r;

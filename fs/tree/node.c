@@ -138,13 +138,6 @@ static void unref_locked(struct fs_tree *tree, struct fs_node *node)
 		free_node(tree, node);
 }
 
-void fs_node_ref(struct fs_tree *tree, struct fs_node *node)
-{
-	fs_lock(tree);
-	node->refs++;
-	fs_unlock(tree);
-}
-
 void fs_node_unref(struct fs_tree *tree, struct fs_node *node)
 {
 	if (!node)
@@ -319,7 +312,7 @@ char *fs_node_path(struct fs_tree *tree, struct fs_node *node)
 }
 
 /* At the end: without regard to references, which the kernel does not give back at unmount. */
-void fs_nodes_free(struct fs_tree *tree)
+static void free_nodes(struct fs_tree *tree)
 {
 	for (size_t i = 0; i < tree->n_buckets; i++) {
 		for (struct fs_node *node = tree->by_id[i], *next; node; node = next) {
@@ -395,7 +388,7 @@ void fs_tree_free(struct fs_tree *tree)
 	fs_run_drop(tree);
 	fs_keys_drop(tree);
 	fs_keydirs_free(tree);
-	fs_nodes_free(tree);
+	free_nodes(tree);
 	fs_scratch_free(tree);
 	free(tree->log);
 	free(tree->mountpoint);

@@ -27,8 +27,6 @@ int fs_named_make(struct fs_at *at, const char *name, struct fs_child *child);
 int fs_named_stat(struct fs_at *at, struct fs_stat *st);
 int fs_named_remove(struct fs_at *at);
 int fs_named_rename(struct fs_at *at, struct fs_at *to, const char *name);
-/* The name a directory entry to be made stands for. EINVAL with how to write it. */
-int fs_new_name(struct fs_at *at, const char *entry, struct mk_buf *ret);
 
 /* nouns/editable.c: texts people edit; which: enum mk_text_kind */
 int fs_editable_stat(struct fs_at *at, struct fs_stat *st);
@@ -124,7 +122,6 @@ int fs_git_bytes(struct fs_at *at, struct mk_blob **ret);
 int fs_git_link(struct fs_at *at, struct mk_buf *target);
 int fs_code_log_show(struct fs_at *at, struct mk_buf *text);
 /* Calls emit for each branch or tag with its entry; used by specs/ too. */
-int fs_ref_names(struct fs_at *at, enum mk_refs kind, mk_ref_emit *emit, void *arg);
 /* The commit an entry of branches/ or tags/ stands for; its name into `name` if not NULL. */
 int fs_ref_find(struct fs_at *at, enum mk_refs kind, const char *entry, struct mk_oid *ret,
 		struct mk_buf *name);

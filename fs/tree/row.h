@@ -212,7 +212,6 @@ static_assert(sizeof(struct fs_node) <= 128, "a node stays small: there are mill
 
 /* A node for a resolved child, with one lookup more. ENFILE at the table's bound. */
 int fs_node_get(struct fs_at *at, struct fs_node **ret);
-void fs_node_ref(struct fs_tree *tree, struct fs_node *node);
 void fs_node_unref(struct fs_tree *tree, struct fs_node *node);
 /* The name in this directory leads elsewhere from now on. */
 void fs_node_detach(struct fs_tree *tree, struct fs_node *parent, const char *name);
@@ -221,7 +220,6 @@ void fs_node_move(struct fs_tree *tree, struct fs_node *node, struct fs_node *pa
 		  const char *name);
 /* The attached node of an edge, without a reference, lock held; NULL. */
 struct fs_node *fs_node_edge(struct fs_tree *tree, struct fs_node *parent, const char *name);
-void fs_nodes_free(struct fs_tree *tree);
 
 /* --- texts --------------------------------------------------------------------------------- */
 
@@ -284,7 +282,6 @@ bool fs_scratch_name(const char *name);
 struct fs_scratch *fs_scratch_find(struct fs_tree *tree, struct fs_node *parent,
 				   const char *name);
 int fs_scratch_make(struct fs_at *dir, const char *name, mode_t mode, struct fs_child *child);
-void fs_scratch_unref(struct fs_tree *tree, struct fs_scratch *scratch); /* takes the lock */
 void fs_scratch_unref_locked(struct fs_tree *tree, struct fs_scratch *scratch);
 int fs_scratch_list(struct fs_at *dir, uint64_t after, fs_emit *emit, void *arg);
 void fs_scratch_stat(struct fs_at *at, struct fs_stat *st);
@@ -355,7 +352,6 @@ void fs_reader_note(struct fs_at *at, uint64_t generation);
 uint64_t fs_reader_seen(struct fs_at *at); /* 0 unknown */
 
 pid_t fs_who_group(struct mk_call *call);   /* thread group of the asker; 0 unknown */
-pid_t fs_who_session(struct mk_call *call); /* 0 unknown */
 bool fs_who_killed(struct mk_call *call);   /* it is dying by a signal */
 /* How many descriptors of this file in this mount the asker's process has open for writing. */
 int fs_who_writes(struct fs_at *at);
@@ -415,8 +411,6 @@ struct fs_handle {
 };
 
 int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct fs_handle **ret);
-/* Opens a place; the node has a reference of the caller's. */
-int fs_open_at(struct fs_at *at, int flags, struct fs_handle **ret, struct fs_open_reply *reply);
 void fs_dir_close(struct fs_handle *handle);
 
 int fs_commit_open(struct fs_at *at, struct fs_handle *handle);

@@ -113,13 +113,6 @@ void fs_scratch_unref_locked(struct fs_tree *tree, struct fs_scratch *s)
 	sweep(tree);
 }
 
-void fs_scratch_unref(struct fs_tree *tree, struct fs_scratch *s)
-{
-	fs_lock(tree);
-	fs_scratch_unref_locked(tree, s);
-	fs_unlock(tree);
-}
-
 int fs_scratch_make(struct fs_at *dir, const char *name, mode_t mode, struct fs_child *child)
 {
 	struct fs_tree *tree = dir->tree;

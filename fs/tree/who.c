@@ -45,7 +45,7 @@ pid_t fs_who_group(struct mk_call *call)
 	return call->tgid;
 }
 
-pid_t fs_who_session(struct mk_call *call)
+static pid_t session_of(struct mk_call *call)
 {
 	if (!call->sid && call->pid) {
 		pid_t sid = getsid(call->pid);
@@ -145,7 +145,7 @@ int fs_who_writes(struct fs_at *at)
 void fs_answer_put(struct fs_at *at, const char *text)
 {
 	struct fs_tree *tree = at->tree;
-	pid_t sid = fs_who_session(at->call);
+	pid_t sid = session_of(at->call);
 	struct fs_answer *to = NULL;
 	char *before = NULL;
 
@@ -210,7 +210,7 @@ bool fs_answer_is(struct fs_at *at, const char *text, size_t len)
 int fs_answer_get(struct fs_at *at, struct mk_buf *ret)
 {
 	struct fs_tree *tree = at->tree;
-	pid_t sid = fs_who_session(at->call);
+	pid_t sid = session_of(at->call);
 	const struct fs_answer *best = NULL;
 	int r = 0;
 

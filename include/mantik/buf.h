@@ -83,7 +83,6 @@ struct mk_pairs {
 
 int mk_pairs_set(struct mk_pairs *pairs, const char *key, const char *value) _must_check_;
 const char *mk_pairs_get(const struct mk_pairs *pairs, const char *key);
-void mk_pairs_sort(struct mk_pairs *pairs);
 void mk_pairs_free(struct mk_pairs *pairs);
 #define _cleanup_pairs_ _cleanup_(mk_pairs_free)
 

@@ -72,9 +72,8 @@ int mantik_takeover(struct mk_call *call, struct mantik *m) _must_check_;
  * EEXIST; EXDEV: in a mantikfs mount. */
 int mantik_backup(struct mk_call *call, struct mantik *m, const char *path) _must_check_;
 
-/* A scalar of the configuration (or its default), e.g. "submit_wait". Owned by m. The table of
- * options is in core/base/options.c; asking for a key it does not have is a bug (assert). */
-const char *mantik_option(const struct mantik *m, const char *key);
+/* An option of the configuration (or its default). The table of options is in
+ * core/base/options.c; asking for a key it does not have is a bug (assert). */
 int64_t mantik_option_int(const struct mantik *m, const char *key);
 /* Durations are "3s", "500ms", "2m", "1h" or a number of seconds; result in ns. */
 int64_t mantik_option_duration(const struct mantik *m, const char *key);

@@ -96,7 +96,6 @@ static void set_done(struct flight *flight, int r)
 struct known {
 	const struct mk_remote_refs *remote;
 	size_t n, same;
-	bool heads;
 };
 
 static int compare_known(void *arg, const char *name, const struct mk_oid *oid)

@@ -65,11 +65,9 @@ struct mk_mirror {
 	int next_missing;
 };
 
-struct mk_mirror *git_mirror_ref(struct mk_mirror *mirror); /* one more */
 void git_failure_clear(struct mk_mirror *mirror);
 void git_flights_end(struct mk_git *git);  /* flight.c: cancels what is under way */
 void git_tree_drop(struct git_tree *tree); /* tree.c; NULL is fine */
-void git_remove_tree(const char *path);
 int git_set_answered(struct mk_call *call, struct mk_mirror *mirror,
 		     const struct mk_origin *origin) _must_check_;
 

@@ -96,14 +96,6 @@ int git_fail(struct mk_call *call, struct mk_mirror *mirror, int code, const cha
 	return mk_fail(call, number, "mirror %s: %s: %s", mirror->name, what, words);
 }
 
-struct mk_mirror *git_mirror_ref(struct mk_mirror *mirror)
-{
-	pthread_mutex_lock(&mirror->git->lock);
-	mirror->refs++;
-	pthread_mutex_unlock(&mirror->git->lock);
-	return mirror;
-}
-
 /* A mirror nobody holds keeps its handles: the next `ls` is a moment away. */
 void mk_mirror_unref(struct mk_mirror *mirror)
 {
@@ -112,6 +104,17 @@ void mk_mirror_unref(struct mk_mirror *mirror)
 	pthread_mutex_lock(&mirror->git->lock);
 	mirror->refs--;
 	pthread_mutex_unlock(&mirror->git->lock);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)remove(path);
+	return 0;
+}
+
+static void remove_tree(const char *path)
+{
+	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* Made aside and renamed: a mirror is whole or not there. */
@@ -142,12 +145,12 @@ int mk_mirror_make(struct mk_call *call, struct mk_mirror *mirror)
 
 	git_repository_free(repo);
 	if (r < 0) {
-		git_remove_tree(fresh);
+		remove_tree(fresh);
 		return git_fail(call, mirror, r, "cannot be made");
 	}
 	if (rename(fresh, mirror->path) < 0) {
 		r = errno;
-		git_remove_tree(fresh);
+		remove_tree(fresh);
 		if (r != EEXIST && r != ENOTEMPTY) /* else another process was quicker */
 			return mk_fail(call, r, "%s: %s", mirror->path, strerror(r));
 	}
@@ -212,17 +215,6 @@ void git_give_back(struct mk_mirror *mirror, git_repository *repo)
 	}
 	pthread_mutex_unlock(&mirror->git->lock);
 	git_repository_free(repo);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)remove(path);
-	return 0;
-}
-
-void git_remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int64_t mk_mirror_answered(struct mk_mirror *mirror, const struct mk_origin *origin)

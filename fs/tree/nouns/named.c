@@ -164,7 +164,8 @@ static const struct named *children_of(const struct fs_at *at)
 
 /* --- what they share ------------------------------------------------------------------------ */
 
-int fs_new_name(struct fs_at *at, const char *entry, struct mk_buf *ret)
+/* The name a directory entry to be made stands for. EINVAL with how to write it. */
+static int new_name(struct fs_at *at, const char *entry, struct mk_buf *ret)
 {
 	_cleanup_buf_ struct mk_buf right = MK_BUF(4096);
 	int r = mk_name_unescape(ret, entry, strlen(entry));
@@ -252,7 +253,7 @@ int fs_named_find(struct fs_at *at, const char *name, struct fs_child *child)
 int fs_named_make(struct fs_at *at, const char *name, struct fs_child *child)
 {
 	_cleanup_buf_ struct mk_buf real = MK_BUF(4096);
-	int r = fs_new_name(at, name, &real);
+	int r = new_name(at, name, &real);
 
 	if (r < 0)
 		return r;
@@ -284,7 +285,7 @@ int fs_named_rename(struct fs_at *at, struct fs_at *to, const char *name)
 	if (to->node != at->parent)
 		return mk_fail(at->call, EPERM, "%s", noun->stays);
 
-	int r = fs_new_name(at, name, &real);
+	int r = new_name(at, name, &real);
 
 	return r < 0 ? r : noun->rename(at->call, at->m, at->object, mk_buf_text(&real));
 }
