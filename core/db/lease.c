@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/proc.h"
 #include "db/fstype.h"
 
 enum { RECORD_MAX = 4096 };
@@ -52,49 +53,13 @@ static int read_small(const char *path, char *out, size_t size)
 	return (int)len;
 }
 
-int mk_boot_id(struct mk_call *call, char ret[37])
-{
-	static const char path[] = "/proc/sys/kernel/random/boot_id";
-	char text[64];
-	int n = read_small(path, text, sizeof(text));
-
-	if (n < 36)
-		return mk_fail(call, n < 0 ? -n : EIO, "%s: cannot be read", path);
-	memcpy(ret, text, 36);
-	ret[36] = 0;
-	return 0;
-}
-
-uint64_t mk_pid_start(pid_t pid)
-{
-	char path[64], text[1024];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (pid <= 0 || read_small(path, text, sizeof(text)) < 0)
-		return 0;
-
-	/* pid (comm) state …: comm may hold anything; starttime is the 20th after it (proc(5)) */
-	char *s = strrchr(text, ')');
-	unsigned long long start;
-
-	if (!s)
-		return 0;
-	s += 1;
-	for (int i = 0; i < 19; i++) {
-		s = strchr(s + 1, ' ');
-		if (!s)
-			return 0;
-	}
-	return sscanf(s, " %llu", &start) == 1 ? start : 0;
-}
-
 static int self_info(struct mk_call *call, struct mk_lease_info *ret)
 {
 	char host[256], boot[37];
-	int r = mk_boot_id(call, boot);
+	int r = mk_boot_id(boot);
 
 	if (r < 0)
-		return r;
+		return mk_fail(call, -r, "the boot id of this machine: %s", strerror(-r));
 	if (gethostname(host, sizeof(host)) < 0)
 		return mk_fail(call, errno, "the name of this machine: %s", strerror(errno));
 	host[sizeof(host) - 1] = 0;
@@ -103,7 +68,7 @@ static int self_info(struct mk_call *call, struct mk_lease_info *ret)
 		.host = mk_strdup(host),
 		.boot_id = mk_strdup(boot),
 		.pid = getpid(),
-		.pid_start = mk_pid_start(getpid()),
+		.pid_start = mk_proc_start(getpid()),
 		.since = mk_now_real(),
 		.heartbeat = mk_now_real(),
 	};
@@ -211,7 +176,7 @@ static void judge(struct mk_lease_info *info, const struct mk_lease_info *self)
 	bool same_boot = strcmp(info->boot_id, self->boot_id) == 0;
 	bool same_host = strcmp(info->host, self->host) == 0;
 
-	if (same_boot && mk_pid_start(info->pid) == info->pid_start)
+	if (same_boot && mk_proc_start(info->pid) == info->pid_start)
 		info->state = MK_LEASE_HERE;
 	else if (same_boot || same_host) /* ended, or this machine was started anew */
 		info->state = MK_LEASE_FREE;

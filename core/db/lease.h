@@ -55,9 +55,4 @@ void mk_lease_release(struct mk_lease *lease);
 /* Removes the record of a silent holder. EBUSY: it is alive; 0 also when it was free. */
 int mk_lease_takeover(struct mk_call *call, struct mantik *m) _must_check_;
 
-/* This machine and process, as they stand in records: boot id (36 characters), start ticks of a
- * process (0 = no such process). */
-int mk_boot_id(struct mk_call *call, char ret[37]) _must_check_;
-uint64_t mk_pid_start(pid_t pid);
-
 #endif

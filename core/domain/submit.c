@@ -14,13 +14,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <mantik/name.h>
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/proc.h"
 #include "domain/domain.h"
 
 enum { SAME_SECONDS = 10, KEEP_SECONDS = 60, LEAST_DIGITS = 8, MOST_DIGITS = 32 };
@@ -34,39 +34,15 @@ struct insert {
 
 /* --- who asks ---------------------------------------------------------------------------- */
 
-/* Start time of a process in clock ticks: with the boot id it names the process for good. */
-static bool start_of(pid_t pid, unsigned long long *ret)
-{
-	_cleanup_free_ char *path = mk_strf("/proc/%d/stat", (int)pid);
-	_cleanup_call_ struct mk_call call;
-	_cleanup_buf_ struct mk_buf text = MK_BUF(4096);
-
-	mk_call_init(&call);
-	if (mk_file_read(&call, AT_FDCWD, path, &text) < 0)
-		return false;
-
-	/* The name may hold anything, also `)`; field 22 is the 20th behind the last. */
-	const char *p = strrchr(mk_buf_text(&text), ')');
-
-	for (int field = 2; p && field < 22; field++) {
-		p = strchr(p, ' ');
-		p = p ? p + 1 : NULL;
-	}
-	return p && sscanf(p, "%llu", ret) == 1;
-}
-
 static char *find_asker(const struct mk_call *call)
 {
-	_cleanup_call_ struct mk_call own;
-	_cleanup_buf_ struct mk_buf boot = MK_BUF(100);
 	pid_t pid = call->tgid ? call->tgid : call->pid;
-	unsigned long long start;
+	uint64_t start = mk_proc_start(pid);
+	char boot[37];
 
-	mk_call_init(&own);
-	if (!pid || !start_of(pid, &start) ||
-	    mk_file_read(&own, AT_FDCWD, "/proc/sys/kernel/random/boot_id", &boot) < 0)
+	if (!start || mk_boot_id(boot) < 0)
 		return NULL;
-	return mk_strf("%.36s %d %llu", mk_buf_text(&boot), (int)pid, start);
+	return mk_strf("%s %d %llu", boot, (int)pid, (unsigned long long)start);
 }
 
 /* The text and everything it was submitted with. */

@@ -14,52 +14,21 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "base/proc.h"
 #include "connect/git/internal.h"
 
 enum { LOOK_MS = 50 }; /* flock has no descriptor to poll */
-
-/* Clock ticks since boot when a process was started: with its pid it is one process for good. */
-static unsigned long long born(pid_t pid)
-{
-	char path[64], text[1024];
-	unsigned long long ticks = 0;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-
-	if (n <= 0)
-		return 0;
-	text[n] = 0;
-
-	const char *p = strrchr(text, ')');
-
-	/* Field 22; behind the `)` is field 3. */
-	for (int i = 0; p && i < 20; i++)
-		p = strchr(p + 1, ' ');
-	if (p)
-		ticks = strtoull(p, NULL, 10);
-	return ticks;
-}
-
-static void boot_id(char out[40])
-{
-	_cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, out, 36) : -1;
-
-	out[n == 36 ? 36 : 0] = 0;
-}
 
 /* mk_exec.started: the file names the git that may be left behind. */
 void git_lock_pid(void *arg, pid_t pid)
 {
 	struct git_lock *lock = arg;
-	char text[128], boot[40];
+	char text[128], boot[37] = "";
 
-	boot_id(boot);
+	(void)!mk_boot_id(boot);
 
-	int n = snprintf(text, sizeof(text), "%s %d %llu\n", boot, (int)pid, born(pid));
+	int n = snprintf(text, sizeof(text), "%s %d %llu\n", boot, (int)pid,
+			 (unsigned long long)mk_proc_start(pid));
 
 	if (ftruncate(lock->fd, 0) == 0)
 		(void)!pwrite(lock->fd, text, (size_t)n, 0);
@@ -68,7 +37,7 @@ void git_lock_pid(void *arg, pid_t pid)
 /* The git of a process that was killed still runs, in a group of its own. */
 static bool end_left_behind(int fd)
 {
-	char text[128], boot[40], was[40];
+	char text[128], boot[37] = "", was[40];
 	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 	unsigned long long ticks;
 	int pid;
@@ -76,13 +45,13 @@ static bool end_left_behind(int fd)
 	if (n <= 0)
 		return false; /* ended in order: nothing to clean */
 	text[n] = 0;
-	boot_id(boot);
+	(void)!mk_boot_id(boot);
 	if (sscanf(text, "%39s %d %llu", was, &pid, &ticks) != 3 || pid <= 1)
 		return true;
 	/* Another boot or another host: dead, or none of ours to judge; flock said it is free. */
-	if (strcmp(boot, was) == 0 && ticks && born(pid) == ticks) {
+	if (strcmp(boot, was) == 0 && ticks && mk_proc_start(pid) == ticks) {
 		(void)kill(-pid, SIGKILL);
-		for (int i = 0; i < 100 && born(pid) == ticks; i++)
+		for (int i = 0; i < 100 && mk_proc_start(pid) == ticks; i++)
 			(void)poll(NULL, 0, 20);
 	}
 	return true;

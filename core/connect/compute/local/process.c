@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 
 #include "base/file.h"
+#include "base/proc.h"
 
 enum { MAX_ENVIRON = 4 << 20 };
 
@@ -34,43 +35,19 @@ static int pidfd_signal_(int fd, int sig)
 	return syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) < 0 ? -errno : 0;
 }
 
-/* Parent and start of a process from /proc/PID/stat. The name in the second field may hold
- * anything: what counts begins after the last `)`. */
-static int look(pid_t pid, pid_t *ret_parent, uint64_t *ret_start)
+/* A process that lives: one that is dead and only not yet reaped is none. */
+static int look(pid_t pid, struct mk_proc *ret)
 {
-	char path[64], text[1024];
+	int r = mk_proc_look(pid, ret);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (n <= 0)
-		return -ESRCH;
-	text[n] = 0;
-
-	char *p = strrchr(text, ')');
-	char state;
-	int parent;
-	unsigned long long start;
-
-	if (!p || sscanf(p + 1,
-			 " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			 &state, &parent, &start) != 3)
-		return -ESRCH;
-	if (state == 'Z' || state == 'X')
-		return -ESRCH;
-	*ret_parent = parent;
-	*ret_start = start;
-	return 0;
+	return r < 0 || ret->state == 'Z' || ret->state == 'X' ? -ESRCH : 0;
 }
 
 uint64_t mk_process_start(pid_t pid)
 {
-	pid_t parent;
-	uint64_t start;
+	struct mk_proc proc;
 
-	return look(pid, &parent, &start) < 0 ? 0 : start;
+	return look(pid, &proc) < 0 ? 0 : proc.start;
 }
 
 bool mk_process_alive(const struct mk_process *process)
@@ -129,9 +106,10 @@ static int all_processes(struct table *t)
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
 
-		struct entry entry = {.pid = (pid_t)strtol(e->d_name, NULL, 10)};
+		pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+		struct mk_proc proc;
 
-		if (look(entry.pid, &entry.parent, &entry.start) < 0)
+		if (look(pid, &proc) < 0)
 			continue;
 		if (t->n == t->cap) {
 			size_t cap = t->cap ? 2 * t->cap : 256;
@@ -142,7 +120,11 @@ static int all_processes(struct table *t)
 			t->v = v;
 			t->cap = cap;
 		}
-		t->v[t->n++] = entry;
+		t->v[t->n++] = (struct entry){
+			.pid = pid,
+			.parent = proc.parent,
+			.start = proc.start,
+		};
 	}
 	closedir(dir);
 	return 0;
