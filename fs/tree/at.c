@@ -287,7 +287,7 @@ void fs_attr_fill(const struct fs_at *at, const struct fs_stat *st, struct fs_at
 /* Editors and shells ask for such names again and again. */
 static double negative_timeout(const struct fs_at *dir, const char *name)
 {
-	if (fs_scratch_name(name))
+	if (fs_scratch_name(name) || fs_scratch_random(name))
 		return 0; /* it may be made at any moment, by others of this mount too */
 	return name[0] == '.' || !dir->row->find ? 1 : 0;
 }

@@ -315,7 +315,8 @@ static void move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_
 
 static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
-	if (!to_dir->scratch && !(to_dir->row->flags & FS_SCRATCH && fs_scratch_name(new_name)))
+	if (!to_dir->scratch && !(to_dir->row->flags & FS_SCRATCH &&
+				   (fs_scratch_name(new_name) || fs_scratch_random(new_name))))
 		return mk_fail(from->call, EPERM, "%s: the tree knows no such name here: %s",
 			       new_name, fs_at_hint(to_dir));
 

@@ -537,7 +537,9 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	} else if (r == -ENOENT) {
 		mk_error_clear(call);
 		child = (struct fs_child){.name = name};
-		if (dir.scratch || (dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
+		if (dir.scratch ||
+		    (dir.row->flags & FS_SCRATCH &&
+		     (fs_scratch_name(name) || (flags & O_EXCL && fs_scratch_random(name)))))
 			r = fs_scratch_make(&dir, name, S_IFREG | (mode & 0777), &child);
 		else if (dir.row->create)
 			r = dir.row->create(&dir, name, &child);

@@ -278,6 +278,7 @@ struct fs_away {
 };
 
 bool fs_scratch_name(const char *name);
+bool fs_scratch_random(const char *name); /* also a person's, unless made with O_EXCL */
 /* Under the lock: the scratch of that name; NULL. */
 struct fs_scratch *fs_scratch_find(struct fs_tree *tree, struct fs_node *parent,
 				   const char *name);

@@ -41,14 +41,41 @@ static bool is_swap(const char *name)
 	       name[n - 1] >= 'a' && name[n - 1] <= 'z';
 }
 
-/* `.f.XXXXXX`: rsync and others; six random letters or digits. */
+/* After so many bytes, six random letters or digits and nothing else: mkstemp(3). */
+static bool is_random(const char *s, size_t after)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+	return strlen(s) == after + 6 && strspn(s + after, letters) == 6;
+}
+
+/* `.f.XXXXXX`: rsync and others. */
 static bool is_rsync(const char *name)
 {
 	const char *dot = strrchr(name, '.');
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-	return name[0] == '.' && dot > name + 1 && strlen(dot + 1) == 6 &&
-	       strspn(dot + 1, letters) == 6;
+	return name[0] == '.' && dot > name + 1 && is_random(dot, 1);
+}
+
+/*
+ * Names that people give, too (a param `sediments`): an editor's only when made with O_EXCL, as
+ * mkstemp(3) and vim do.
+ *
+ *	sedXXXXXX  sed -i     XXXXXXXX beginning with XX  perl -i     f.oXXXXXX  patch
+ *	4913 and on, in steps of 123  vim tries whether it may write
+ */
+bool fs_scratch_random(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+
+	if (strncmp(name, "sed", 3) == 0 && is_random(name, 3))
+		return true;
+	if (strncmp(name, "XX", 2) == 0 && is_random(name, 2))
+		return true;
+	if (dot && dot > name && dot[1] && strchr("oirp", dot[1]) && is_random(dot, 2))
+		return true;
+	return strlen(name) >= 4 && strlen(name) <= 6 && all_digits(name) &&
+	       strtoul(name, NULL, 10) >= 4913 && (strtoul(name, NULL, 10) - 4913) % 123 == 0;
 }
 
 bool fs_scratch_name(const char *name)
@@ -67,13 +94,7 @@ bool fs_scratch_name(const char *name)
 			return true;
 	if (is_swap(name) || is_rsync(name) || ends(name, "~"))
 		return true;
-	if (n > 2 && name[0] == '#' && name[n - 1] == '#')
-		return true;
-	if (n == 9 && strncmp(name, "sed", 3) == 0)
-		return true;
-	/* vim tries numbers from 4913 on, in steps of 123 */
-	return n >= 4 && n <= 6 && all_digits(name) && (strtoul(name, NULL, 10) - 4913) % 123 == 0 &&
-	       strtoul(name, NULL, 10) >= 4913;
+	return n > 2 && name[0] == '#' && name[n - 1] == '#';
 }
 
 struct fs_scratch *fs_scratch_find(struct fs_tree *tree, struct fs_node *parent,

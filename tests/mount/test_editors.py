@@ -57,6 +57,19 @@ def by_sed(p, path, line):
     return p.run("sed", "-i", f"1i {line}", path, check=False)
 
 
+def by_perl(p, path, line):
+    need("perl")
+    return p.run("perl", "-i", "-pe", f"print qq({line}\\n) if $. == 1", path, check=False)
+
+
+def by_patch(p, path, line):
+    need("patch")
+    with open(path) as f:
+        first = f.readline()
+    return p.run("patch", path, check=False,
+                 input=f"--- a\n+++ b\n@@ -1,1 +1,2 @@\n+{line}\n {first}")
+
+
 def by_node(p, path, line):
     need("node")
     return p.run("node", "-e", NODE, path, line, check=False)
@@ -87,8 +100,8 @@ def by_python(p, path, line):
     return p.run("python3", "-c", script, path, line, check=False)
 
 
-EDITORS = [by_vim, by_vim_backup, by_nano, by_emacs, by_sed, by_node, by_cp, by_rename, by_rsync,
-           by_python]
+EDITORS = [by_vim, by_vim_backup, by_nano, by_emacs, by_sed, by_perl, by_patch, by_node, by_cp,
+           by_rename, by_rsync, by_python]
 
 
 def read(path):

@@ -393,13 +393,34 @@ static void names_of_editors(void)
 		{".DS_Store", true},	{".Trash-1000", true},	{".nfs0001", true},
 		{".git", false},	{"README.md", false},	{"new", false},
 		{".ipynb_checkpoints", true}, {"f.swp", false},
+		{"XXJiV9S4", true},	{"f.yaml.o2ZYHlP", true}, {"f.x2ZYHlP", false},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		if (fs_scratch_name(cases[i].name) != cases[i].is)
+		bool is = fs_scratch_name(cases[i].name) || fs_scratch_random(cases[i].name);
+
+		if (is != cases[i].is)
 			printf("# %s\n", cases[i].name);
-		CHECK_INT(fs_scratch_name(cases[i].name), cases[i].is);
+		CHECK_INT(is, cases[i].is);
 	}
+	/* What a person may mean is the editor's only if it asks for a new file. */
+	static const char *const both[] = {"sediments", "5036", "v1.release", "XXlarge1"};
+	PLATFORM(p);
+	CLIENT(c, p);
+	char path[200];
+
+	prepare(&p, MK_FINISHED);
+	for (size_t i = 0; i < sizeof(both) / sizeof(*both); i++) {
+		CHECK(!fs_scratch_name(both[i]));
+		(void)snprintf(path, sizeof(path), RUN_DIR "/params/%s", both[i]);
+		CHECK_INT(client_write(&c, path, O_TRUNC, "v\n"), 0);
+		CHECK_CAT(&c, path, "v\n");
+	}
+	CHECK_LS(&c, RUN_DIR "/params", "5036 XXlarge1 sediments v1.release");
+	CHECK_INT(client_mkdir(&c, RUN_DIR "/params/sediment1"), 0);
+	CHECK_INT(client_write(&c, RUN_DIR "/params/sediment1/x", 0, "v\n"), 0);
+	CHECK_INT(client_write(&c, "projects/rain/sedAbCd12", O_EXCL, "v\n"), 0);
+	CHECK_INT(client_write(&c, "projects/rain/sedAbCd13", O_TRUNC, "v\n"), -EPERM);
 }
 
 static void editors_files_are_bounded(void)
