@@ -261,7 +261,7 @@ static char *op_path(struct op *op)
 
 static void trace(struct op *op, int r)
 {
-	if (!op->mount->trace)
+	if (!op->mount->trace && !fs_tracing(op->mount->tree))
 		return;
 
 	_cleanup_free_ char *path = op_path(op);

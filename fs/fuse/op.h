@@ -180,6 +180,7 @@ enum asker asker_look(pid_t tid);
 /* trace.c */
 struct trace *trace_new(int fd);
 void trace_free(struct trace *trace);
+/* trace: NULL, or where else a line goes. */
 void trace_op(struct trace *trace, const struct op *op, int r, const char *path);
 
 #endif

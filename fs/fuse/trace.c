@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One line for each answered operation, for `mantikfs --trace`:
+ * One line for each answered operation, for `mantikfs --trace` and `echo on > .mantik/trace`:
  *
  *	12:00:00.123456 #17 pid 4711 lookup /projects/a lane git:host 3 punts 1530 us: ENOENT
  *
@@ -47,6 +47,11 @@ void trace_op(struct trace *trace, const struct op *op, int r, const char *path)
 		(void)mk_buf_printf(&line, " lane %s %d punts", op->lane, op->punts);
 	(void)mk_buf_printf(&line, " %lld us: %s\n", (long long)took,
 			    r < 0 ? strerrorname_np(-r) : "ok");
-	if (mk_buf_check(&line) == 0)
+	if (mk_buf_check(&line) < 0)
+		return;
+	if (trace)
 		(void)!write(trace->fd, line.data, line.len);
+	/* Who follows the trace is not traced there: it would never end. */
+	if (fs_tracing(op->mount->tree) && strcmp(path, "/.mantik/trace") != 0)
+		fs_trace_line(op->mount->tree, line.data, line.len);
 }

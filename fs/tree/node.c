@@ -390,7 +390,8 @@ void fs_tree_free(struct fs_tree *tree)
 	fs_keydirs_free(tree);
 	free_nodes(tree);
 	fs_scratch_free(tree);
-	free(tree->log);
+	free(tree->log.text);
+	free(tree->trace.text);
 	free(tree->mountpoint);
 	pthread_mutex_destroy(&tree->lock);
 	free(tree);

@@ -19,6 +19,7 @@ int fs_config_show(struct fs_at *at, struct mk_buf *text);
 int fs_mount_ctl_stat(struct fs_at *at, struct fs_stat *st);
 int fs_mount_ctl_show(struct fs_at *at, struct mk_buf *text);
 int fs_mount_ctl_commit(struct fs_at *at, struct fs_commit *commit);
+int fs_trace_commit(struct fs_at *at, struct fs_commit *commit);
 
 /* nouns/named.c: projects, experiments and repositories, by the kind of the row */
 int fs_named_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);

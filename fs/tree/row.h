@@ -452,6 +452,13 @@ struct fs_gauge {
 	int64_t value;
 };
 
+struct fs_log { /* lines, the newest FS_LOG_BYTES */
+	char *text;
+	size_t len;
+	uint64_t generation;
+	int64_t changed;
+};
+
 struct fs_tree {
 	struct mantik *m;
 	char *mountpoint;
@@ -461,6 +468,7 @@ struct fs_tree {
 	gid_t gid;
 	int64_t started; /* realtime */
 	_Atomic uint64_t ops[FS_OP_COUNT];
+	_Atomic bool tracing;
 	_Atomic uint64_t renders; /* texts made: `ls` of runs must not count here */
 
 	pthread_mutex_t lock; /* protects all that follows */
@@ -486,10 +494,7 @@ struct fs_tree {
 	struct fs_run_slot runs[FS_RUN_SLOTS];
 	struct fs_keys_slot keys[FS_KEYS_SLOTS];
 	struct fs_gauge gauges[FS_GAUGES];
-	char *log; /* the newest FS_LOG_BYTES */
-	size_t log_len;
-	uint64_t log_generation;
-	int64_t log_changed;
+	struct fs_log log, trace;
 	size_t n_handles;
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counters, gauges and the log of the mount: what .mantik/stats.json and .mantik/log show. */
+/* Counters, gauges and the logs of the mount: what .mantik/stats.json, log and trace show. */
 #include "row.h"
 
 #include <mantik/error.h>
@@ -65,6 +65,25 @@ int fs_stats_render(struct fs_tree *tree, struct mk_buf *ret)
 	return mk_buf_putc(ret, '\n');
 }
 
+static void add_line(struct fs_tree *tree, struct fs_log *log, const char *line, size_t len)
+{
+	fs_lock(tree);
+	if (!log->text)
+		log->text = mk_alloc(FS_LOG_BYTES);
+	if (log->len + len > FS_LOG_BYTES) { /* the older half goes */
+		char *cut = memchr(log->text + log->len / 2, '\n', log->len / 2);
+
+		cut = cut ? cut + 1 : log->text + log->len;
+		log->len -= (size_t)(cut - log->text);
+		memmove(log->text, cut, log->len);
+	}
+	memcpy(log->text + log->len, line, len);
+	log->len += len;
+	log->generation++;
+	log->changed = mk_now_real();
+	fs_unlock(tree);
+}
+
 void fs_log_line(struct fs_tree *tree, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mk_buf line = MK_BUF(16 << 10);
@@ -81,21 +100,18 @@ void fs_log_line(struct fs_tree *tree, const char *fmt, ...)
 		if ((unsigned char)line.data[i] < ' ')
 			line.data[i] = ' ';
 	(void)mk_buf_putc(&line, '\n');
-	fs_lock(tree);
-	if (!tree->log)
-		tree->log = mk_alloc(FS_LOG_BYTES);
-	if (tree->log_len + line.len > FS_LOG_BYTES) { /* the older half goes */
-		char *cut = memchr(tree->log + tree->log_len / 2, '\n', tree->log_len / 2);
+	add_line(tree, &tree->log, line.data, line.len);
+}
 
-		cut = cut ? cut + 1 : tree->log + tree->log_len;
-		tree->log_len -= (size_t)(cut - tree->log);
-		memmove(tree->log, cut, tree->log_len);
-	}
-	memcpy(tree->log + tree->log_len, line.data, line.len);
-	tree->log_len += line.len;
-	tree->log_generation++;
-	tree->log_changed = mk_now_real();
-	fs_unlock(tree);
+bool fs_tracing(struct fs_tree *tree)
+{
+	return atomic_load_explicit(&tree->tracing, memory_order_relaxed);
+}
+
+void fs_trace_line(struct fs_tree *tree, const char *line, size_t len)
+{
+	if (len < FS_LOG_BYTES / 2)
+		add_line(tree, &tree->trace, line, len);
 }
 
 void fs_record_error(struct fs_tree *tree, const char *path, const struct mk_error *error)

@@ -6,7 +6,7 @@
  *	/  README.txt  .ignore
  *	   projects/{project}/  project.yaml README.md code/ experiments/ runs/
  *	   sites/{site}/        site.yaml queues.tsv jobs.tsv files/
- *	   .mantik/             errors log stats.json version config.yaml ctl
+ *	   .mantik/             errors log stats.json version config.yaml ctl trace
  *
  * Rights are this user's: 0444 for what is only shown, 0644 for what can be written.
  */
@@ -311,6 +311,9 @@ static const struct fs_row mantik_rows[] = {
 	{.name = "config.yaml", .mode = FILE_, .class = FS_LIVE, .show = fs_config_show},
 	{.name = "ctl", .mode = WRITABLE, .class = FS_LIVE, .flags = FS_ORDER | FS_LINE,
 	 .stat = fs_mount_ctl_stat, .show = fs_mount_ctl_show, .commit = fs_mount_ctl_commit},
+	{.name = "trace", .mode = WRITABLE, .class = FS_LIVE, .which = 1,
+	 .flags = FS_ORDER | FS_LINE, .stat = fs_log_stat, .show = fs_log_show,
+	 .commit = fs_trace_commit},
 	{},
 };
 

@@ -195,3 +195,20 @@ def test_ls_asks_for_no_xattrs_twice(shared, shared_mount):
     before = requests()
     shared.run("ls", "-l", where)
     assert requests() - before < 25
+
+
+def test_trace_is_switched_on_and_off(shared, shared_mount):
+    trace, readme = shared_mount.path(".mantik/trace"), shared_mount.path("projects/p/README.md")
+    shared.sh(f"echo on > {trace}; cat {readme}; "
+              f"rm {readme} || true; echo off > {trace}")
+    with open(trace) as f:
+        lines = f.read().splitlines()
+    assert [l for l in lines if " open /projects/p/README.md" in l and l.endswith(": ok")], lines
+    assert [l for l in lines if " unlink /projects/p/README.md" in l and l.endswith(": EPERM")], lines
+    assert not [l for l in lines if "/.mantik/trace" in l]
+    shared.run("cat", readme)
+    with open(trace) as f:
+        assert f.read().splitlines() == lines
+    with pytest.raises(OSError) as e, open(trace, "w") as f:
+        f.write("maybe\n")
+    assert e.value.errno == 22

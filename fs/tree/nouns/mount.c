@@ -10,21 +10,31 @@ int fs_errors_show(struct fs_at *at, struct mk_buf *text)
 	return mk_error_table(at->call, at->m, text);
 }
 
+/* which: 0 log, 1 trace */
+static struct fs_log *log_of(struct fs_at *at)
+{
+	return at->row->which ? &at->tree->trace : &at->tree->log;
+}
+
 int fs_log_stat(struct fs_at *at, struct fs_stat *st)
 {
+	const struct fs_log *log = log_of(at);
+
 	fs_lock(at->tree);
-	st->size = (int64_t)at->tree->log_len;
-	st->generation = at->tree->log_generation;
-	st->mtime = at->tree->log_changed;
+	st->size = (int64_t)log->len;
+	st->generation = log->generation;
+	st->mtime = log->changed;
 	fs_unlock(at->tree);
 	return 0;
 }
 
 int fs_log_show(struct fs_at *at, struct mk_buf *text)
 {
+	const struct fs_log *log = log_of(at);
+
 	fs_lock(at->tree);
 
-	int r = mk_buf_put(text, at->tree->log, at->tree->log_len);
+	int r = mk_buf_put(text, log->text, log->len);
 
 	fs_unlock(at->tree);
 	return r;
@@ -101,4 +111,15 @@ int fs_mount_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 		return mk_buf_puts(commit->answer, "done: memory given back\n");
 	}
 	return mk_fail(at->call, EINVAL, ".mantik/ctl: unknown word, it takes: refresh forget");
+}
+
+/* on: every answered operation is a line from now on; off: what there is stays to be read. */
+int fs_trace_commit(struct fs_at *at, struct fs_commit *commit)
+{
+	bool on = is_word(commit, "on");
+
+	if (!on && !is_word(commit, "off"))
+		return mk_fail(at->call, EINVAL, ".mantik/trace: unknown word, it takes: on off");
+	atomic_store(&at->tree->tracing, on);
+	return 0;
 }
