@@ -63,13 +63,6 @@ static const struct mk_option table[] = {
 		.help = "mantikd goes away when it has had nothing to do for so long",
 	},
 	{
-		.name = "submit_wait",
-		.type = MK_OPTION_DURATION,
-		.standard = "3s",
-		.max = 60 * MK_SEC,
-		.help = "how long a submission waits for the site's answer before it returns",
-	},
-	{
 		.name = "metadata_timeout",
 		.type = MK_OPTION_DURATION,
 		.standard = "10s",

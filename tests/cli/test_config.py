@@ -55,7 +55,7 @@ def test_comments_and_other_lines_stay(platform, args, change):
 @pytest.mark.parametrize("text, args, status, said", [
     ("slots: 3\n", ["slots", "-1"], 4, 'slots: "-1" is not a number of 0 … 4096'),
     ("slots: 3\n", ["slots", ""], 4, 'slots: "" is not a number'),
-    ("slots: 3\n", ["slots", "4\nsubmit_wait: 1s"], 4, "is not a number"),
+    ("slots: 3\n", ["slots", "4\ncancel_grace: 1s"], 4, "is not a number"),
     ("slots: 3\n", ["journal", "paper"], 4, "auto | wal | rollback"),
     ("slots: 3\n", ["data_dir", "here"], 4, '"here" is not an absolute path'),
     ("slots: 3\n", ["slot", "4"], 3, "there is no option slot"),
@@ -140,7 +140,7 @@ def test_a_full_disk_leaves_the_old_file(platform):
 
 def test_many_at_once_lose_nothing(platform):
     names = [o["name"] for o in json.loads(platform.ctl("config", "-j").stdout)]
-    values = {"slots": "4", "cancel_grace": "4s", "daemon_idle": "4s", "submit_wait": "4s",
+    values = {"slots": "4", "cancel_grace": "4s", "daemon_idle": "4s",
               "metadata_timeout": "4s", "git_refresh": "4s", "git_timeout": "4s"}
     assert set(values) <= set(names)
     started = [platform.start(mantik.program("mantikctl"), "config", k, v,

@@ -26,11 +26,11 @@ def test_mistakes_are_told(shared, args, status, said):
 
 
 def test_config_tells_value_and_origin(platform):
-    assert platform.ctl("config", "submit_wait").stdout == "3s\n"
-    assert "submit_wait\t3s\tdefault\n" in platform.ctl("config").stdout
+    assert platform.ctl("config", "cancel_grace").stdout == "10s\n"
+    assert "cancel_grace\t10s\tdefault\n" in platform.ctl("config").stdout
     listed = {o["name"]: o for o in json.loads(platform.ctl("config", "--json").stdout)}
-    assert listed["submit_wait"] == {"name": "submit_wait", "value": "3s", "from": "default",
-                                     "default": "3s"}
+    assert listed["cancel_grace"] == {"name": "cancel_grace", "value": "10s", "from": "default",
+                                     "default": "10s"}
 
 
 def test_directories_are_where_one_says(platform):

@@ -24,7 +24,7 @@ static void directories_are_made_for_the_user_alone(void)
 	CHECK(stat(p.cache, &st) == 0 && (st.st_mode & 07777) == 0700);
 	CHECK(stat(runs, &st) == 0 && S_ISDIR(st.st_mode));
 	CHECK(!mantik_read_only(p.m));
-	CHECK_INT(mantik_option_duration(p.m, "submit_wait"), 3 * MK_SEC);
+	CHECK_INT(mantik_option_duration(p.m, "cancel_grace"), 10 * MK_SEC);
 	CHECK_INT(mantik_option_int(p.m, "slots"), 0);
 }
 
@@ -35,15 +35,15 @@ static void options_have_ranges(void)
 		int result;
 		int64_t number;
 	} cases[] = {
-		{"submit_wait", "500ms", 0, 500 * MK_MS},
-		{"submit_wait", "2", 0, 2 * MK_SEC},
-		{"submit_wait", "1m", 0, 60 * MK_SEC},
-		{"submit_wait", "2m", -EINVAL, 0},
-		{"submit_wait", "-1s", -EINVAL, 0},
-		{"submit_wait", "3 s", 0, 3 * MK_SEC},
-		{"submit_wait", "3x", -EINVAL, 0},
-		{"submit_wait", "", -EINVAL, 0},
-		{"submit_wait", "nan", -EINVAL, 0},
+		{"cancel_grace", "500ms", 0, 500 * MK_MS},
+		{"cancel_grace", "2", 0, 2 * MK_SEC},
+		{"cancel_grace", "1m", 0, 60 * MK_SEC},
+		{"cancel_grace", "61m", -EINVAL, 0},
+		{"cancel_grace", "-1s", -EINVAL, 0},
+		{"cancel_grace", "3 s", 0, 3 * MK_SEC},
+		{"cancel_grace", "3x", -EINVAL, 0},
+		{"cancel_grace", "", -EINVAL, 0},
+		{"cancel_grace", "nan", -EINVAL, 0},
 		{"slots", "8", 0, 8},
 		{"slots", "1.5", -EINVAL, 0},
 		{"slots", "99999999999999999999", -EINVAL, 0},
@@ -62,9 +62,9 @@ static void options_have_ranges(void)
 		if (cases[i].result == 0)
 			CHECK_INT(mk_options_number(options, cases[i].name), cases[i].number);
 	}
-	CHECK_INT(mk_options_set(&call, options, "config.yaml:3", "submit_wait", "2h"), -EINVAL);
+	CHECK_INT(mk_options_set(&call, options, "config.yaml:3", "cancel_grace", "2h"), -EINVAL);
 	CHECK_TEXT(call.error.text,
-		   "config.yaml:3: submit_wait: \"2h\" is not a duration of 0s … 1m");
+		   "config.yaml:3: cancel_grace: \"2h\" is not a duration of 0s … 1h");
 	CHECK_INT(mk_options_set(&call, options, "c:1", "journal", "paper"), -EINVAL);
 	CHECK_TEXT(call.error.text,
 		   "c:1: journal: \"paper\" is not a choice of auto | wal | rollback");

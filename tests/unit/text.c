@@ -177,14 +177,14 @@ static void configuration_is_read(void)
 	PLATFORM(p);
 	_cleanup_free_ char *machine = tmpdir_path(p.dir, "machine.yaml");
 	_cleanup_free_ char *own = tmpdir_path(p.config, "config.yaml");
-	static const char all[] = "submit_wait: 1s\nslots: 4\n", mine[] = "slots: 2 # mine\n";
-	static const char bad[] = "slots: 2\nslot: 3\n", range[] = "\nsubmit_wait: 1h\n";
+	static const char all[] = "cancel_grace: 1s\nslots: 4\n", mine[] = "slots: 2 # mine\n";
+	static const char bad[] = "slots: 2\nslot: 3\n", range[] = "\ncancel_grace: 2h\n";
 
 	NEED(mkdir(p.config, 0700) == 0);
 	NEED(tmpdir_write(machine, all, strlen(all)) && tmpdir_write(own, mine, strlen(mine)));
 	setenv("MANTIK_SYSTEM_CONFIG", machine, 1);
 	CHECK_INT(platform_open(&p), 0);
-	CHECK_INT(mantik_option_duration(p.m, "submit_wait"), MK_SEC);
+	CHECK_INT(mantik_option_duration(p.m, "cancel_grace"), MK_SEC);
 	CHECK_INT(mantik_option_int(p.m, "slots"), 2);
 	NEED(tmpdir_write(own, bad, strlen(bad)));
 	CHECK_INT(platform_open(&p), -EINVAL);
@@ -193,7 +193,7 @@ static void configuration_is_read(void)
 	NEED(tmpdir_write(own, range, strlen(range)));
 	CHECK_INT(platform_open(&p), -EINVAL);
 	CHECK(strstr(p.call.error.text,
-		     "config.yaml:2: submit_wait: \"1h\" is not a duration of 0s … 1m") != NULL);
+		     "config.yaml:2: cancel_grace: \"2h\" is not a duration of 0s … 1h") != NULL);
 	unsetenv("MANTIK_SYSTEM_CONFIG");
 }
 
