@@ -2,6 +2,7 @@
 /* mantikctl gc: ends deleted runs for good, the one command that destroys. */
 #include "cmd.h"
 
+#include <mantik/code.h>
 #include <mantik/run.h>
 
 #include <errno.h>
@@ -88,6 +89,21 @@ static int gc(struct ctl *ctl, const struct ctl_runs *runs)
 	return r < 0 ? r : 0;
 }
 
+/* What the code of those that are gone has left behind. */
+static int gc_code(struct ctl *ctl)
+{
+	int mirrors = 0, pins = 0;
+	int r = mk_code_gc(&ctl->call, ctl->m, &mirrors, &pins);
+
+	if (mirrors)
+		printf("%d mirror%s of removed repositories gone\n", mirrors,
+		       mirrors == 1 ? "" : "s");
+	if (pins)
+		printf("%d pinned commit%s of runs that are gone released\n", pins,
+		       pins == 1 ? "" : "s");
+	return r;
+}
+
 static int run(struct ctl *ctl)
 {
 	const char *older = ctl_option(ctl, "older");
@@ -109,6 +125,8 @@ static int run(struct ctl *ctl)
 	}
 	if (r >= 0 || n_gone)
 		printf("%d run%s gone\n", n_gone, n_gone == 1 ? "" : "s");
+	if (r >= 0 && !ctl->n_operands)
+		r = gc_code(ctl);
 	return ctl->n_operands ? r : r < 0 ? r : 0;
 }
 
@@ -120,7 +138,9 @@ const struct cmd cmd_gc = {
 	.help = "ends deleted runs for good",
 	.more = "Removes their rows, logs, artifacts and working directories. PATH is a deleted run, by any of "
 		"its names, or the path of an experiment or of a project: all its runs that are deleted. "
-		"Without PATH: all that are deleted anywhere. On a terminal it asks first.",
+		"Without PATH: all that are deleted anywhere, then the mirrors of repositories that were "
+		"removed and the pins of commits that no run was made from any more. On a terminal it "
+		"asks first.",
 	.options =
 		(const struct cmd_option[]){
 			{'o', "older", "AGE", "only those deleted longer ago than 30d, 12h, 90m or 45s"},

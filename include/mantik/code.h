@@ -140,4 +140,12 @@ int mk_code_snapshot(struct mk_call *call, struct mantik *m, int64_t project_id,
 		     int64_t *ret_repository, struct mk_oid *ret_commit, char **ret_head,
 		     struct mk_buf *ret_diff, bool *ret_dirty) _must_check_;
 
+/*
+ * Ends what git keeps for nobody: mirrors of removed repositories, pins of commits whose runs are
+ * gone for good (mk_run_gc). Commits that a run was made from stay, also a deleted one's; so does a
+ * pin that was asked for within the last hour.
+ */
+int mk_code_gc(struct mk_call *call, struct mantik *m, int *ret_mirrors,
+	       int *ret_pins) _must_check_;
+
 #endif

@@ -147,6 +147,8 @@ static int fly(struct flight *flight, bool *ret_moved)
 	*ret_moved = !r;
 	if (*ret_moved) {
 		r = mk_remote_fetch(call, mirror, &flight->origin);
+		if (r == 0)
+			r = git_pack_pins(call, mirror);
 		if (r < 0)
 			return r;
 	}

@@ -128,8 +128,17 @@ int mk_mirror_abbreviated(struct mk_call *call, struct mk_mirror *mirror, const 
 			  struct mk_oid *ret) _must_check_;
 int mk_mirror_log(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *from,
 		  struct mk_buf *ret) _must_check_;
+/* --- pins.c ------------------------------------------------------------------------------ */
+
 int mk_mirror_pin(struct mk_call *call, struct mk_mirror *mirror,
 		  const struct mk_oid *commit) _must_check_;
+/* Takes away the pins of all commits but `used` (40 hex digits each, sorted) and those that were
+ * asked for within the last hour. No object goes. *ret: how many. */
+int mk_mirror_unpin(struct mk_call *call, struct mk_mirror *mirror, const struct mk_list *used,
+		    int *ret) _must_check_;
+
+/* --- tree.c, blob.c ---------------------------------------------------------------------- */
+
 int mk_mirror_tree(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *tree,
 		   mk_tree_emit *emit, void *arg) _must_check_;
 int mk_mirror_tree_find(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *tree,

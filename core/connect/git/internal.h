@@ -159,6 +159,9 @@ struct git_command {
 int git_run(struct mk_call *call, struct mk_mirror *mirror,
 	    const struct git_command *command) _must_check_;
 
+/* pins.c: after a fetch; packs them when they are many. */
+int git_pack_pins(struct mk_call *call, struct mk_mirror *mirror) _must_check_;
+
 /* blob.c: the bytes of a file into a descriptor, by a program. */
 int git_cat_to(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *blob,
 	       int fd) _must_check_;

@@ -10,8 +10,6 @@
 
 enum { MAX_LOG = 200, MAX_SUBJECT = 500 };
 
-static const char pins[] = "refs/mantik/runs/";
-
 static inline void git_reference_iterator_freep(git_reference_iterator **p)
 {
 	git_reference_iterator_free(*p);
@@ -353,32 +351,4 @@ int mk_mirror_log(struct mk_call *call, struct mk_mirror *mirror, const struct m
 		r = mk_fail(call, -mk_buf_check(ret), "mirror %s: its history is too long",
 			    mirror->name);
 	return r;
-}
-
-/* One ref a commit, not one a run: git compares all refs at each fetch, and runs are many. */
-int mk_mirror_pin(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *commit)
-{
-	_cleanup_use_ struct git_use use = {.mirror = mirror};
-	_cleanup_(git_reference_freep) git_reference *ref = NULL;
-	char hash[41];
-	int r = git_take(call, mirror, &use.repo);
-
-	if (r < 0)
-		return r;
-	mk_oid_text(commit, hash);
-
-	_cleanup_free_ char *name = full_name(pins, hash);
-
-	if (git_reference_lookup(&ref, use.repo, name) == 0)
-		return 0;
-	r = git_reference_create(&ref, use.repo, name, git_of(commit), 0, NULL);
-	if (r == GIT_EEXISTS || r == GIT_ELOCKED) {
-		/* Somebody else pins the same at this moment. */
-		git_reference_free(ref);
-		ref = NULL;
-		for (int i = 0; i < 20 && git_reference_lookup(&ref, use.repo, name) < 0; i++)
-			r = git_reference_create(&ref, use.repo, name, git_of(commit), 0, NULL);
-		r = ref ? 0 : r;
-	}
-	return r < 0 ? git_fail(call, mirror, r, name) : 0;
 }
