@@ -126,7 +126,7 @@ static int record_read(struct mk_call *call, const char *path, struct mk_lease_i
 	info.host = record_value(text, "host");
 	info.boot_id = record_value(text, "boot_id");
 	if (!info.host || !info.boot_id || !record_number(text, "pid", &pid) ||
-	    !record_number(text, "pid_start", &start) ||
+	    !record_number(text, "pid_start", &start) || pid != (pid_t)pid || !start ||
 	    !record_number(text, "since", &info.since) ||
 	    !record_number(text, "heartbeat", &info.heartbeat))
 		return mk_fail(call, EUCLEAN,

@@ -7,6 +7,7 @@
 
 #include "base/options.h"
 #include "base/path.h"
+#include "base/proc.h"
 #include "db/lease.h"
 #include "platform.h"
 
@@ -157,6 +158,29 @@ static void write_foreign(struct platform *p, int64_t age)
 	CHECK_INT(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
+/* A pid that is none, and a start of 0 that "no such process" would answer to for ever. */
+static void damaged_record_is_refused(void)
+{
+	static const char *const numbers[] = {"pid: 4294967297\npid_start: 9",
+					      "pid: 1\npid_start: 0", "pid: -1\npid_start: 9",
+					      "pid: x\npid_start: 9"};
+	PLATFORM(p);
+	_cleanup_free_ char *path = tmpdir_path(p.data, "lease");
+	char boot[37];
+
+	NEED(mk_boot_id(boot) == 0);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+		_cleanup_buf_ struct mk_buf text = MK_BUF(4096);
+		_cleanup_lease_info_ struct mk_lease_info info = {};
+
+		mk_buf_printf(&text, "host: here\nboot_id: %s\n%s\nsince: 1\nheartbeat: 1\n", boot,
+			      numbers[i]);
+		CHECK(tmpdir_write(path, text.data, text.len));
+		CHECK_INT(mk_lease_look(&p.call, p.data, &info), -EUCLEAN);
+	}
+	NEED(unlink(path) == 0);
+}
+
 static void another_host_makes_a_reader(void)
 {
 	PLATFORM(p);
@@ -201,6 +225,6 @@ int main(void)
 {
 	return RUN(TEST(directories_are_made_for_the_user_alone), TEST(options_have_ranges),
 		   TEST(paths_are_resolved), TEST(lease_is_held_once),
-		   TEST(lease_of_a_dead_process_is_free), TEST(another_host_makes_a_reader),
-		   TEST(taken_over_lease_is_lost));
+		   TEST(lease_of_a_dead_process_is_free), TEST(damaged_record_is_refused),
+		   TEST(another_host_makes_a_reader), TEST(taken_over_lease_is_lost));
 }
