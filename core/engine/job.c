@@ -250,7 +250,7 @@ static int ask(struct engine *e, struct job *job)
 	int r = compute->status(&e->call, &job->site, (const char *const *)&job->id,
 				(const char *const *)&job->uid, 1, &now);
 
-	if (r >= 0 && now.status == MK_UNKNOWN && compute->caps.find_authoritative) {
+	if (r >= 0 && now.status == MK_UNKNOWN) {
 		mk_job_free(&now);
 		r = compute->find(&e->call, &job->site, job->uid, &now);
 	}

@@ -10,14 +10,14 @@
  *                    <-- find(key): after a crash, has the site got it already? --
  *
  * The one rule that matters: a job is never started twice. `key` (the run's uid) travels with the
- * job, and find(key) tells whether the site knows it. "Not found" proves something only where the
- * site's listing cannot lag (find_authoritative), and there only settle_ms after a submit that was
- * cut off.
+ * job, and find(key) tells whether the site knows it: only on its ENOENT a submit that was cut off
+ * is repeated.
  *
- * Threads: everything is called in a thread that may wait for this site, except status() of a
- * connector with `status_is_local` (called in the engine's own thread: must not wait for anything
- * but a local disk). Several threads may be inside one site at a time. Slots that are NULL are not
- * offered (EOPNOTSUPP); the caller asks in one place.
+ * Threads: stage, submit, cancel and clean are called in a thread of the site's lane, which may
+ * wait for it, find as well before a submit; status, watch, finish and the find after a status()
+ * that knew nothing in the engine's own, which must not wait for anything but a local disk; check,
+ * list and queues in the thread of whoever asks. Several threads may be inside one site at a time.
+ * watch and finish may be NULL, and check.
  *
  * Errors are passed with mk_fail. The engine tells these kinds apart:
  *   EHOSTUNREACH, ETIMEDOUT, EBUSY, ENOKEY, EKEYEXPIRED   the site is away, full or not logged in:
@@ -35,11 +35,8 @@ struct mk_plan; /* core/format/plan.h */
 struct mk_site; /* one configured site: its connector and what that keeps */
 
 struct mk_compute_caps {
-	const char *kind;	  /* "local", "slurm" …: the word in site.yaml */
-	bool find_authoritative;  /* find() saying ENOENT means: the site has no such job */
-	int settle_ms;		  /* … this long after an unanswered submit */
-	bool has_slots;		  /* no queue of its own: the engine keeps to site->slots jobs at once */
-	bool status_is_local;	  /* status() asks only a local disk and never waits */
+	const char *kind; /* "local", "slurm" …: the word in site.yaml */
+	bool has_slots;	  /* no queue of its own: the engine keeps to site->slots jobs at once */
 	int poll_ms;		  /* between two status() of a site that has no watch() */
 	bool runs_here;		  /* jobs run on this machine: workdirs are real paths here */
 };
@@ -101,7 +98,8 @@ struct mk_compute {
 	int (*submit)(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
 		      char **ret_id);
 
-	/* The job with this key. ENOENT: the site has none (see find_authoritative). */
+	/* The job with this key. ENOENT: the site has none and will have none, whatever was
+	 * submitted before. A site whose listing lags answers EBUSY until it knows. */
 	int (*find)(struct mk_call *call, struct mk_site *site, const char *key,
 		    struct mk_job *ret);
 
@@ -127,15 +125,6 @@ struct mk_compute {
 
 	int (*list)(struct mk_call *call, struct mk_site *site, mk_job_emit *emit, void *arg);
 	int (*queues)(struct mk_call *call, struct mk_site *site, mk_queue_emit *emit, void *arg);
-
-	/* Where a file of the job can be read: the name of a files role ("local": a real path of
-	 * this machine) and the path there. */
-	int (*files)(struct mk_call *call, struct mk_site *site, const char *id,
-		     const char *workdir, const char **ret_role, char **ret_path);
-
-	/* Optional: a log the site keeps itself and that is no file. */
-	int (*log)(struct mk_call *call, struct mk_site *site, const char *id, bool err,
-		   int64_t offset, struct mk_buf *ret);
 };
 
 #endif

@@ -319,28 +319,19 @@ static int local_check(struct mk_call *call, struct mk_site *site, const struct 
 	return mk_venv_check(call, plan);
 }
 
-static int local_files(struct mk_call *call, struct mk_site *site, const char *id,
-		       const char *workdir, const char **ret_role, char **ret_path)
-{
-	*ret_role = "local";
-	*ret_path = mk_strdup(workdir);
-	return 0;
-}
-
 void mk_daemon_leave_job(void)
 {
 	mk_cgroup_leave();
 }
 
 const struct mk_compute mk_compute_local = {
-	.caps = {
-		.kind = "local",
-		.find_authoritative = true,
-		.has_slots = true,
-		.status_is_local = true,
-		.poll_ms = 1000,
-		.runs_here = true,
-	},
+	.caps =
+		{
+			.kind = "local",
+			.has_slots = true,
+			.poll_ms = 1000,
+			.runs_here = true,
+		},
 	.check = local_check,
 	.stage = mk_local_stage,
 	.submit = local_submit,
@@ -352,5 +343,4 @@ const struct mk_compute mk_compute_local = {
 	.clean = mk_local_clean,
 	.list = mk_local_list,
 	.queues = mk_local_queues,
-	.files = local_files,
 };
