@@ -13,8 +13,7 @@
 
 enum { MAX_LINKS = 40, MAX_PATH = 8192 };
 
-/* "\040" and the like, in place. */
-static void unescape(char *s)
+void mk_mountinfo_unescape(char *s)
 {
 	char *out = s;
 
@@ -53,7 +52,7 @@ static int our_mounts(struct mk_call *call, struct mk_list *ret)
 		if (!rest)
 			continue;
 		*rest = 0;
-		unescape(field);
+		mk_mountinfo_unescape(field);
 		r = mk_list_add(ret, field);
 	}
 	(void)fclose(f);

@@ -14,5 +14,7 @@
 int mk_path_resolve(struct mk_call *call, const char *path, char **ret) _must_check_;
 /* Makes a directory and those above it, mode 0700. What exists is left as it is; ENOTDIR. */
 int mk_path_make(struct mk_call *call, const char *path) _must_check_;
+/* "\040" and the like of /proc/PID/mountinfo, in place. */
+void mk_mountinfo_unescape(char *s);
 
 #endif

@@ -25,21 +25,6 @@ struct entry {
 	unsigned minor;
 };
 
-static int unescape(char *s)
-{
-	char *out = s;
-
-	for (; *s; s++)
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-			*out++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 3;
-		} else {
-			*out++ = *s;
-		}
-	*out = 0;
-	return 0;
-}
-
 /* The topmost mount at path. proc(5): id parent major:minor root point options … - type source. */
 static int find_entry(struct mk_call *call, const char *path, struct entry *ret)
 {
@@ -62,7 +47,7 @@ static int find_entry(struct mk_call *call, const char *path, struct entry *ret)
 		bool ours = strncmp(type + 3, "fuse.mantikfs ", 14) == 0;
 
 		line[end] = 0;
-		(void)unescape(line + at);
+		mk_mountinfo_unescape(line + at);
 		if (strcmp(line + at, path) == 0)
 			*ret = (struct entry){true, ours, minor};
 	}
