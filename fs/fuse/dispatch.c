@@ -269,6 +269,24 @@ static void trace(struct op *op, int r)
 	trace_op(op->mount->trace, op, r, path);
 }
 
+static void record(struct op *op, int r, struct mk_error *error)
+{
+	enum flood flood = flood_look(op->mount, op, -r);
+	_cleanup_free_ char *path = flood == FLOOD_HIDE ? NULL : op_path(op);
+	_cleanup_buf_ struct mk_buf text = MK_BUF(16 << 10);
+	struct mk_error shown = {.code = -r, .text = strerror(-r), .origin = __FILE__};
+
+	if (flood == FLOOD_HIDE)
+		return;
+	if (error->code == -r && error->text)
+		shown = *error;
+	if (flood == FLOOD_LAST &&
+	    mk_buf_printf(&text, "%s (what else this process is refused to remove is not listed)",
+			  shown.text) == 0)
+		shown.text = (char *)mk_buf_text(&text);
+	fs_record_error(op->mount->tree, path, &shown);
+}
+
 void op_reply_error(struct op *op, int r, struct mk_error *error)
 {
 	/* Codes the kernel would not take, or that mean something else to it, are our own bugs. */
@@ -277,13 +295,8 @@ void op_reply_error(struct op *op, int r, struct mk_error *error)
 		r = -EIO;
 	}
 	trace(op, r);
-	if (!is_quiet(op, -r)) {
-		_cleanup_free_ char *path = op_path(op);
-		struct mk_error plain = {.code = -r, .text = strerror(-r), .origin = __FILE__};
-
-		fs_record_error(op->mount->tree, path,
-				error->code == -r && error->text ? error : &plain);
-	}
+	if (!is_quiet(op, -r))
+		record(op, r, error);
 	(void)fuse_reply_err(op->req, -r);
 }
 

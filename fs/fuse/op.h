@@ -35,6 +35,8 @@
 struct sweeper;
 struct trace;
 
+enum { FLOODS = 16 };
+
 /* A mounted tree. Made by main, constant while the loop runs. */
 struct mount {
 	struct mantik *m;
@@ -52,6 +54,12 @@ struct mount {
 
 	pthread_mutex_t files_lock; /* the list; the kernel does not release all at the end */
 	struct file *files;
+	struct flood_of { /* refused removals of one process: flood.c; also under files_lock */
+		pid_t pid;
+		int n;
+		int64_t until;
+	} floods[FLOODS];
+	size_t next_flood;
 };
 
 /* An open file or directory. The kernel's reference ends with RELEASE, each op holds one: a late op
@@ -176,6 +184,10 @@ void sweeper_forget(struct sweeper *sweeper, uint64_t node, uint64_t n);
 /* signals.c: what the signals of a thread that waits for us mean for its request. */
 enum asker { ASKER_WAITS, ASKER_INTERRUPTED, ASKER_DYING };
 enum asker asker_look(pid_t tid);
+
+/* flood.c: is this error one too many of its sort? LAST: shown, with that said. */
+enum flood { FLOOD_SHOW, FLOOD_LAST, FLOOD_HIDE };
+enum flood flood_look(struct mount *mount, const struct op *op, int error);
 
 /* trace.c */
 struct trace *trace_new(int fd);

@@ -186,7 +186,7 @@ class Fake(Mount):
             return f.read()
 
     def wait_counter(self, name, value, seconds=20):
-        wait_for(lambda: self.counters()[name] == value, f"{name} = {value}", seconds)
+        wait_for(lambda: self.counters().get(name) == value, f"{name} = {value}", seconds)
 
 
 def timed(f, *args, **kwargs):

@@ -92,3 +92,27 @@ def test_what_mkdir_left_untouched_goes_again(shared_mount):
         assert os.path.isdir(path)
         os.rmdir(path)
         assert not os.path.exists(path)
+
+
+def test_a_great_remover_does_not_push_the_other_errors_out(shared, shared_mount):
+    def errors():
+        with open(shared_mount.path(".mantik/errors")) as f:
+            return f.read().splitlines()
+    for i in range(40):
+        os.makedirs(shared_mount.path(f"projects/p/experiments/x{i}"), exist_ok=True)
+        with open(shared_mount.path(f"projects/p/experiments/x{i}/experiment.yaml"), "w") as f:
+            f.write("note: kept\n")
+    before = len(errors())
+    r = shared.run("find", shared_mount.path("projects/p/experiments"), "-delete", check=False)
+    assert r.stderr.count("cannot delete") > 80
+    assert len(errors()) == before + 16
+    assert errors()[-1].rstrip().endswith("(what else this process is refused to remove is not listed)")
+    shared.run("rm", "-f", shared_mount.path("projects/p/README.md"), check=False)
+    assert "README.md stays" in errors()[-1]
+
+
+def test_mv_to_an_impossible_name_says_so(shared, shared_mount):
+    e = shared_mount.path("projects/p/experiments/e")
+    r = shared.run("mv", e, os.path.join(os.path.dirname(e), ".e"), check=False)
+    assert "not permitted" in r.stderr and "itself" not in r.stderr
+    assert "write %2Ee" in shared.ctl("why", "/projects/p/experiments/e").stdout

@@ -340,7 +340,9 @@ static int check_new(struct fs_at *at, const char *name, int row, struct fs_chil
 	if (r < 0)
 		return r;
 	if (run->run.deleted)
-		return mk_fail(at->call, EROFS, "%s is deleted: restore it first", run->run.dir);
+		return mk_fail(at->call, EROFS, "%s is deleted: restore it first (echo restore > ctl, or mv it back to "
+			       "runs/)",
+			       run->run.dir);
 	child->row = fs_placeholder(at->row, row);
 	return 0;
 }

@@ -287,5 +287,10 @@ int fs_named_rename(struct fs_at *at, struct fs_at *to, const char *name)
 
 	int r = new_name(at, name, &real);
 
+	if (r == -EINVAL) { /* which mv takes for "into itself" */
+		_cleanup_free_ char *why = mk_strdup(at->call->error.text);
+
+		return mk_fail(at->call, EPERM, "%s", why ? why : name);
+	}
 	return r < 0 ? r : noun->rename(at->call, at->m, at->object, mk_buf_text(&real));
 }
