@@ -6,9 +6,12 @@
 #include "domain/submit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "domain/code.h"
+#include "domain/domain.h"
 
 enum { MAX_WORDS = 8 };
 
@@ -120,6 +123,35 @@ static int check_lane(struct mk_call *call, struct submission *s, const struct m
 	return r;
 }
 
+/* What was kept with the first run of this snapshot that still has it. */
+static int earlier_diff(struct mk_call *call, struct submission *s, const char *commit,
+			struct mk_buf *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	struct mk_conn *conn;
+	int r = mk_db_reader(call, s->m->db, &conn);
+
+	if (r == 0)
+		r = mk_prepare(call, conn,
+			       "SELECT uid FROM runs WHERE project_id = ? AND commit_id = ? AND dirty"
+			       " ORDER BY id LIMIT 8",
+			       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, s->project_id);
+	mk_bind_text(stmt, 2, commit);
+	while ((r = mk_step(call, stmt)) > 0) {
+		_cleanup_free_ char *path =
+			mk_strf("%s/runs/%s/code.diff", s->m->data_dir, mk_col_text(stmt, 0));
+
+		r = mk_file_read(call, AT_FDCWD, path, ret);
+		if (r != -ENOENT)
+			return r;
+		mk_error_clear(call);
+	}
+	return r;
+}
+
 static int take_snapshot(struct mk_call *call, struct submission *s, const struct mk_spec *spec,
 			 struct code_source *ret)
 {
@@ -135,7 +167,15 @@ static int take_snapshot(struct mk_call *call, struct submission *s, const struc
 			r = mk_code_resolve(call, s->m, ret->repository_id, NULL, commit, &ret->oid,
 					    NULL);
 		ret->dirty = true;
-		return mk_submission_blame(call, spec->commit, r);
+		if (r < 0)
+			return mk_submission_blame(call, spec->commit, r);
+
+		char hex[41];
+
+		mk_oid_text(&ret->oid, hex);
+		r = earlier_diff(call, s, hex, &diff);
+		ret->diff = diff.len ? mk_buf_steal(&diff) : NULL;
+		return r < 0 ? r : 0;
 	}
 	r = mk_code_snapshot(call, s->m, s->project_id, spec->path->text, &ret->repository_id,
 			     &ret->oid, &ret->head, &diff, &ret->dirty);

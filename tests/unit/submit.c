@@ -402,6 +402,10 @@ static void directories_are_snapshots(void)
 	NEED(get_run(&w, &answer, &again) == 0);
 	CHECK_TEXT(again.commit, run.commit);
 	CHECK(again.dirty);
+	mk_buf_truncate(&path, 0);
+	(void)mk_buf_printf(&path, "cmp '%s/runs/%s/code.diff' '%s/runs/%s/code.diff'", w.p.data,
+			    run.uid, w.p.data, again.uid);
+	CHECK_INT(system(mk_buf_text(&path)), 0);
 }
 
 static void several_repositories_are_named(void)
