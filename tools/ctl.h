@@ -103,6 +103,12 @@ int ctl_generate(const char *what);
 /* The exit status for an errno (positive). */
 int ctl_status_of(int code);
 
+/* --- mantikctl_complete.c: completions of shells, to stdout --- */
+
+void ctl_complete_bash(void);
+void ctl_complete_zsh(void);
+void ctl_complete_fish(void);
+
 /* --- mantikctl_say.c: what more than one command prints or asks --- */
 
 /* Adds text as a JSON string with its quotes. */

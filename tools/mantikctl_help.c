@@ -241,136 +241,6 @@ static void generate_options(void)
 	puts(".El");
 }
 
-/* --- completions --- */
-
-static void words_of(const struct cmd_option *table)
-{
-	for (const struct cmd_option *o = table; o->name; o++) {
-		if (o->letter)
-			printf(" -%c", o->letter);
-		printf(" --%s", o->name);
-	}
-}
-
-static void generate_bash(void)
-{
-	puts("# bash completion for mantikctl, made from its tables\n"
-	     "_mantikctl() {\n"
-	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} words= i\n"
-	     "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
-	     "\t\t[[ ${COMP_WORDS[i]} == -* ]] || break\n"
-	     "\tdone\n"
-	     "\tif ((i == COMP_CWORD)); then");
-	fputs("\t\twords='", stdout);
-	for (const struct cmd *const *c = ctl_commands; *c; c++)
-		printf("%s%s", c == ctl_commands ? "" : " ", (*c)->name);
-	words_of(ctl_global_options);
-	puts("'\n\telse\n\t\tcase ${COMP_WORDS[i]} in");
-	for (const struct cmd *const *c = ctl_commands; *c; c++) {
-		printf("\t\t%s) words='--help", (*c)->name);
-		words_of((*c)->options);
-		puts("' ;;");
-	}
-	puts("\t\tesac\n"
-	     "\t\t[[ $cur == -* ]] || words=\n"
-	     "\tfi\n"
-	     "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-	     "\t((${#COMPREPLY[@]})) || compopt -o default\n"
-	     "}\n"
-	     "complete -F _mantikctl mantikctl");
-}
-
-/* Within '…' of zsh and fish. */
-static void quoted(const char *text, const char *also)
-{
-	for (const char *c = text; *c; c++) {
-		if (*c == '\'')
-			fputs("'\\''", stdout);
-		else if (strchr(also, *c))
-			printf("\\%c", *c);
-		else
-			putchar(*c);
-	}
-}
-
-static void zsh_options(const struct cmd_option *table, const char *indent)
-{
-	for (const struct cmd_option *o = table; o->name; o++) {
-		for (int k = o->letter ? 0 : 1; k < 2; k++) {
-			printf("%s'*", indent);
-			if (k == 0)
-				printf("-%c", o->letter);
-			else
-				printf("--%s", o->name);
-			putchar('[');
-			quoted(o->help, "[]:");
-			putchar(']');
-			if (o->value)
-				printf(":%s:_files", o->value);
-			puts("' \\");
-		}
-	}
-}
-
-static void generate_zsh(void)
-{
-	puts("#compdef mantikctl\n"
-	     "# zsh completion for mantikctl, made from its tables\n"
-	     "_mantikctl() {\n"
-	     "\tlocal -a commands\n"
-	     "\tlocal state line\n"
-	     "\tcommands=(");
-	for (const struct cmd *const *c = ctl_commands; *c; c++) {
-		printf("\t\t'%s:", (*c)->name);
-		quoted((*c)->help, ":");
-		puts("'");
-	}
-	puts("\t)\n\t_arguments -C \\");
-	zsh_options(ctl_global_options, "\t\t");
-	puts("\t\t'1: :->command' '*::argument:->argument'\n"
-	     "\tcase $state in\n"
-	     "\tcommand) _describe command commands ;;\n"
-	     "\targument)\n"
-	     "\t\tcase $words[1] in");
-	for (const struct cmd *const *c = ctl_commands; *c; c++) {
-		printf("\t\t%s) _arguments \\\n", (*c)->name);
-		zsh_options((*c)->options, "\t\t\t");
-		puts("\t\t\t'--help[this text]' '*:argument:_files' ;;");
-	}
-	puts("\t\tesac ;;\n\tesac\n}\n_mantikctl \"$@\"");
-}
-
-static void fish_options(const struct cmd_option *table, const char *condition)
-{
-	for (const struct cmd_option *o = table; o->name; o++) {
-		printf("complete -c mantikctl -n '%s' -l %s", condition, o->name);
-		if (o->letter)
-			printf(" -s %c", o->letter);
-		if (o->value)
-			fputs(" -r", stdout);
-		fputs(" -d '", stdout);
-		quoted(o->help, "");
-		puts("'");
-	}
-}
-
-static void generate_fish(void)
-{
-	puts("# fish completion for mantikctl, made from its tables");
-	fish_options(ctl_global_options, "__fish_use_subcommand");
-	for (const struct cmd *const *c = ctl_commands; *c; c++) {
-		char condition[64];
-
-		printf("complete -c mantikctl -f -n __fish_use_subcommand -a %s -d '", (*c)->name);
-		quoted((*c)->help, "");
-		puts("'");
-		snprintf(condition, sizeof(condition), "__fish_seen_subcommand_from %s",
-			 (*c)->name);
-		fish_options((*c)->options, condition);
-		printf("complete -c mantikctl -n '%s' -l help -d 'this text'\n", condition);
-	}
-}
-
 static void generate_table(void)
 {
 	for (const struct cmd_option *o = ctl_global_options; o->name; o++)
@@ -386,7 +256,7 @@ static const struct {
 	const char *name;
 	void (*generate)(void);
 } generators[] = {
-	{"bash", generate_bash}, {"zsh", generate_zsh},	    {"fish", generate_fish},
+	{"bash", ctl_complete_bash}, {"zsh", ctl_complete_zsh}, {"fish", ctl_complete_fish},
 	{"mdoc", generate_mdoc}, {"status", generate_status},
 	{"options", generate_options},
 	{"table", generate_table},

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """--help, the tables, the manual and the completions tell the same."""
+import fcntl
 import glob
 import os
+import pty
 import re
 import shutil
 import subprocess
+import termios
 
 import pytest
 
@@ -86,12 +89,67 @@ def test_completion_is_valid_and_complete(shell):
     subprocess.run([shell, "-n", path], check=True)
 
 
-def test_bash_completes_commands_and_options(platform):
-    script = (f"source {MADE}/mantikctl; COMP_WORDS=(mantikctl $1); "
-              "[ $# = 1 ] || COMP_WORDS=(mantikctl $1 $2); COMP_CWORD=$#; _mantikctl 2>/dev/null; "
-              "echo ${COMPREPLY[@]}")
-    assert platform.run("bash", "-c", script, "x", "umo").stdout == "umount\n"
-    assert platform.run("bash", "-c", script, "x", "umount", "--la").stdout == "--lazy\n"
+TYPED = [("umo", "umount"), ("umount --la", "umount --lazy"), ("-D /x subm", "-D /x submit"),
+         ("--data-dir /x submit --dr", "--data-dir /x submit --dry-run"), ("help takeo", "help takeover"),
+         ("config git_ref", "config git_refresh"), ("submit spe", "submit spec.yaml"),
+         ("-C fold", "-C folder")]
+BEGIN = {
+    "bash": ["bash", "--norc", "-i"],
+    "zsh": ["zsh", "-f", "-i"],
+    "fish": ["fish", "--no-config", "-i", "-C"],
+}
+LOAD = {
+    "bash": "source {made}/mantikctl; complete -p mantikctl; mantikctl() {{ echo \"RAN<$*>\"; }}",
+    "zsh": "fpath=({made} $fpath); autoload -U compinit; compinit -u -D; "
+           "mantikctl() {{ echo \"RAN<$*>\"; }}",
+    "fish": "source {made}/mantikctl.fish; function mantikctl; echo \"RAN<$argv>\"; end",
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_completes(platform, shell):
+    """In the shell itself, on a terminal: a word, the tab key, and what the command then was."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is missing")
+    os.makedirs(platform.home + "/folder")
+    open(platform.home + "/spec.yaml", "w").close()
+    ours, theirs = pty.openpty()
+    load = LOAD[shell].format(made=MADE) + "; echo LOA''DED"
+    begin = BEGIN[shell] + ([load] if shell == "fish" else [])
+    c = subprocess.Popen(begin, stdin=theirs, stdout=theirs, stderr=theirs, cwd=platform.home,
+                         env=platform.env | {"TERM": "xterm", "COLUMNS": "200"}, start_new_session=True,
+                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    seen = ""
+
+    def said():
+        nonlocal seen
+        try:
+            more = os.read(ours, 65536).decode(errors="replace")
+        except (BlockingIOError, OSError):
+            return seen
+        if "\x1b[c" in more or "\x1b[0c" in more:  # a question to the terminal
+            os.write(ours, b"\x1b[?62;c")
+        seen += more
+        return seen
+
+    def typed(text):
+        os.write(ours, text.encode())
+    try:
+        if shell != "fish":
+            typed(load + "\n")
+        mantik.wait_for(lambda: "LOADED" in said(), f"{shell} to begin", 30)
+        for word, whole in TYPED:
+            seen = ""
+            typed(f"mantikctl {word}\t\r")
+            mantik.wait_for(lambda: "RAN<" in said() and ">" in seen.split("RAN<")[-1],
+                            f"{shell}: {word!r}", 20)
+            assert re.search(rf"RAN<{re.escape(whole)}/?>", seen), seen
+    finally:
+        c.kill()
+        c.wait()
+        os.close(ours)
 
 
 @pytest.mark.parametrize("path", sorted(glob.glob(MAN + "/*.[0-9]") + glob.glob(MADE + "/*.[0-9]")))
@@ -132,7 +190,7 @@ def test_every_public_file_is_installed(platform):
                  "man5/mantik.yaml.5", "man8/mantikd.8", "completions/mantikctl",
                  "site-functions/_mantikctl", "vendor_completions.d/mantikctl.fish",
                  "systemd/user/mantikfs.service", "systemd/user/mantikd.service", "bin/mantikfs", "bin/mantikd",
-                 "bin/mount.mantikfs", "examples/train.yaml",
+                 "sbin/mount.mantikfs", "examples/train.yaml",
                  "examples/sample/MLproject", "doc/mantikfs/LICENSE"):
         assert any(path.endswith("/" + name) for path in found), name
 
