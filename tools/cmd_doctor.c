@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 enum { REMOTE_SECONDS = 10, MIN_FREE = 64 << 20 };
 
@@ -60,7 +61,10 @@ static void look_at_fuse(struct doctor *d)
 {
 	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
-	if (fd >= 0)
+	if (fd >= 0 && geteuid() && access("/etc/mtab", R_OK) < 0)
+		bad(d, "fuse", "as root: ln -s ../proc/self/mounts /etc/mtab",
+		    "/etc/mtab is missing, so an ordinary user can mount but not unmount");
+	else if (fd >= 0)
 		good("fuse", "/dev/fuse");
 	else if (errno == ENOENT)
 		bad(d, "fuse", "\"modprobe fuse\" as root; a container needs --device /dev/fuse. "

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/path.h"
 #include "net/exec.h"
@@ -203,6 +204,10 @@ int mk_mount_remove(struct mk_call *call, const char *path, bool lazy)
 	int r = mk_exec_run(call, &exec);
 
 	call->deadline = deadline;
+	if (r == -EREMOTEIO && access("/etc/mtab", R_OK) < 0)
+		return mk_fail(call, EPERM,
+			       "%s: fusermount3 unmounts only what /etc/mtab tells, and it is missing: as "
+			       "root \"ln -s ../proc/self/mounts /etc/mtab\"", path);
 	if (r == -EREMOTEIO)
 		return mk_fail(call, EBUSY, "%s: cannot be unmounted: %s", path,
 			       call->error.detail && *call->error.detail

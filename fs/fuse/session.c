@@ -38,10 +38,11 @@ static void complain(enum fuse_log_level level, const char *fmt, va_list ap)
 	(void)vfprintf(stderr, fmt, ap);
 }
 
+static const char otherwise[] = "`mantikctl` does the same without a mount";
+
 /* Can this user mount at all? Says what to do if not. */
 static int check_device(struct mk_call *call)
 {
-	static const char otherwise[] = "`mantikctl` does the same without a mount";
 	_cleanup_close_ int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 
 	if (fd >= 0)
@@ -98,10 +99,12 @@ static int mount_it(struct mk_call *call, struct mount *mount, const struct sess
 		int error = errno ? errno : EPERM;
 
 		fuse_session_destroy(mk_steal(&mount->session));
-		return mk_fail(call, error, "%s: cannot be mounted: %s%s", plan->mountpoint,
-			       *last_words ? last_words : "see above",
-			       getuid() == 0 ? "" : " (needs the package fuse3 and a directory of "
-						    "your own; `mantikctl doctor` looks further)");
+		return mk_fail(call, error, "%s: cannot be mounted: %s (%sa container needs --device "
+			       "/dev/fuse --cap-add SYS_ADMIN; `mantikctl doctor` looks further); %s",
+			       plan->mountpoint, *last_words ? last_words : "see above",
+			       getuid() == 0 ? "" : "needs the package fuse3 and a directory of your "
+						    "own; ",
+			       otherwise);
 	}
 	fuse_set_log_func(complain);
 	return 0;
