@@ -22,6 +22,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 CI = os.environ.get("CI") == "true"
 JOBS = os.environ.get("JOBS") or str(os.cpu_count() or 2)
 
+FULL_ONLY = {"fresh"}  # suites of which every test is a long run
 Result = collections.namedtuple("Result", "name outcome detail")  # passed | failed | skipped
 
 BUILDS = {
@@ -243,6 +244,8 @@ def main():
     for name in args.suite:
         if name not in known:
             parser.error(f"no suite {name}; there are: {' '.join(known)}")
+        if name in FULL_ONLY and not args.full:
+            parser.error(f"{name} takes long: it runs with --full only")
 
     os.environ.setdefault("CCACHE_DIR", os.path.join(TOP, ".cache", "ccache"))
     if shutil.which("ccache") and "CC" not in os.environ:
@@ -254,7 +257,7 @@ def main():
     results, began = [], time.monotonic()
     if not args.suite and not build("release"):
         results.append(Result("build-release", "failed", "does not build"))
-    for name in args.suite or known:
+    for name in args.suite or [n for n in known if args.full or n not in FULL_ONLY]:
         results += known[name](args)
 
     if CI:
