@@ -23,7 +23,7 @@ static int run(struct ctl *ctl)
 		else if (r == 0)
 			r = ctl_read_node(ctl, place.node, to_stdout, NULL);
 		if (r != 0)
-			return mk_prefix(&ctl->call, r, "%s", ctl->operands[i]);
+			return ctl_named(ctl, ctl->operands[i], r);
 	}
 	return 0;
 }

@@ -127,7 +127,7 @@ static int into_tree(struct ctl *ctl, const char *source, const char *target)
 	int r = ctl_read_text(ctl, source, &text);
 
 	if (r < 0)
-		return mk_prefix(&ctl->call, r, "%s", source);
+		return ctl_named(ctl, source, r);
 	r = ctl_walk(ctl, target, true, &place);
 	if (r == 0 && place.node) {
 		CTL_AGAIN(ctl, r, fs_getattr(&ctl->call, ctl->tree, place.node, NULL, &attr));
@@ -252,19 +252,52 @@ static int out_of_tree(struct ctl *ctl, const char *source, const char *target)
 
 	if (r < 0)
 		return r;
+	if (place.local && strcmp(target, "-") == 0)
+		return ctl_spawn(ctl, (const char *[]){"cat", "--", place.local, NULL});
 	if (place.local)
 		return ctl_spawn(ctl, (const char *[]){"cp", ctl_option(ctl, "recursive") ? "-r" : "-f",
 						       "--", place.local, target, NULL});
+	if (strcmp(target, "-") == 0) {
+		r = ctl_read_node(ctl, place.node, to_fd, &(int){STDOUT_FILENO});
+		return ctl_named(ctl, source, r);
+	}
 	if (stat(target, &st) == 0 && S_ISDIR(st.st_mode))
 		inside = join(target, last_part(source));
 	return copy_node(ctl, place.node, source, inside ? inside : target);
 }
 
+/* Several into one file would leave the last alone. `runs/new` takes as many as come. */
+static int must_be_dir(struct ctl *ctl, const char *operand, const char *target)
+{
+	_cleanup_(ctl_place_free) struct ctl_place place = {.ctl = ctl};
+	struct fs_attr attr = {};
+	struct stat st = {};
+	int r;
+
+	if (target ? is_new(target) : strcmp(operand, "-") == 0)
+		return 0;
+	if (!target) {
+		r = stat(operand, &st) < 0 ? -errno : 0;
+	} else {
+		r = ctl_walk(ctl, target, true, &place);
+		if (r == 0 && place.node) {
+			CTL_AGAIN(ctl, r, fs_getattr(&ctl->call, ctl->tree, place.node, NULL, &attr));
+			st = attr.st;
+		}
+		if (r < 0)
+			return r;
+	}
+	if (r == 0 && S_ISDIR(st.st_mode))
+		return 0;
+	return mk_fail(&ctl->call, r < 0 ? -r : ENOTDIR, "%s: is no directory, so only one can be copied there",
+		       operand);
+}
+
 static int run(struct ctl *ctl)
 {
 	const char *last = ctl->operands[ctl->n_operands - 1];
-	_cleanup_free_ char *target = ctl_tree_path(last);
-	int r = 0;
+	_cleanup_free_ char *target = strcmp(last, "-") == 0 ? NULL : ctl_tree_path(last);
+	int r = ctl->n_operands > 2 ? must_be_dir(ctl, last, target) : 0;
 
 	for (int i = 0; r == 0 && i < ctl->n_operands - 1; i++) {
 		_cleanup_free_ char *source = ctl_tree_path(ctl->operands[i]);
@@ -289,7 +322,8 @@ const struct cmd cmd_cp = {
 	.needs = CTL_READ,
 	.help = "copies into the tree or out of it",
 	.more = "Into the tree a file is one whole text, checked and stored at its end: cp SPEC "
-		"/projects/NAME/runs/new submits and prints the run's name.\n"
+		"/projects/NAME/runs/new submits and prints the run's name. - is standard input, and as "
+		"TARGET standard output.\n"
 		"Out of the tree -r copies directories; links stay links, so that no working directory "
 		"is copied by accident.",
 	.options =

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import signal
+import stat
 import subprocess
 import time
 
@@ -278,3 +279,75 @@ def test_du_knows_a_working_directory(p):
     assert 3000000 < sizes["workdir"] < 3200000
     whole = {line.split("\t")[1] for line in p.ctl("du").stdout.splitlines()}
     assert whole == {"database", "records", "mirrors", "workdirs", "cache"}
+
+
+def test_cp_takes_standard_input_and_output(p):
+    run = p.ctl("cp", "-", "/projects/a/runs/new", input="code: {}\ncommand: echo yes\n").stdout.strip()
+    p.ctl("wait", run)
+    assert p.ctl("cp", f"/projects/a/runs/{run}/logs/stdout", "-").stdout == "yes\n"
+    assert p.ctl("cp", f"/projects/a/runs/{run}/status", f"/projects/a/runs/{run}/logs/stdout",
+                 "-").stdout == "FINISHED\nyes\n"
+    assert not os.path.exists(os.path.join(p.home, "-"))
+
+
+def test_cp_of_several_needs_a_directory(p):
+    run = submit(p, "true")
+    p.ctl("wait", run)
+    top, out = f"/projects/a/runs/{run}/", os.path.join(p.dir, "one-file")
+    for target in (out, "/projects/a/project.yaml"):
+        if target == out:
+            open(out, "w").close()
+        r = p.ctl("cp", top + "status", top + "spec.yaml", target, check=False)
+        assert r.returncode == 4 and "is no directory" in r.stderr
+    with open(out) as f:
+        assert f.read() == ""
+
+
+@pytest.mark.parametrize("args", [["cp", "nofile", "/projects/a/runs/new"], ["cp", ".", "/projects/a/runs/new"],
+                                  ["cat", "-"], ["cat", "nofile"], ["submit", "-p", "a", "nofile"]])
+def test_an_error_names_the_operand_once(p, args):
+    r = p.ctl(*args, check=False)
+    word = args[-2] if args[-1].endswith("/new") else args[-1]
+    assert r.returncode in (3, 4) and r.stderr.startswith(f"mantikctl: {word}: ") and \
+        not r.stderr.startswith(f"mantikctl: {word}: {word}: ")
+
+
+def test_without_a_mount_is_the_same_tree(p):
+    """Every name with type, mode, size and link, and every text, seen by mantikctl and in a mount."""
+    run = submit(p, "echo x; echo 1 > $MANTIK_RUN_DIR/metrics/m; echo y > out", more="artifacts: [out]\n")
+    p.ctl("wait", run)
+    with p.mount() as where:
+        def there(path):
+            found = []
+            for name in sorted(os.listdir(where + path)):
+                st = os.lstat(f"{where}{path}/{name}")
+                link = f" -> {os.readlink(f'{where}{path}/{name}')}" if stat.S_ISLNK(st.st_mode) else ""
+                found.append((stat.filemode(st.st_mode), st.st_size, name + link))
+            return found
+
+        def here(path):
+            found = []
+            for line in p.ctl("ls", "-la", path or "/").stdout.splitlines():
+                mode, _, _, _, size, _, name = line.split(None, 6)
+                if name not in (".", ".."):
+                    found.append((mode, int(size), name))
+            return sorted(found, key=lambda f: f[2].split(" -> ")[0])
+        todo, seen = [""], 0
+        while todo:
+            path = todo.pop()
+            if path in ("/.mantik", "/sites/local"):  # about the mount itself, and the time of day
+                continue
+            assert here(path) == there(path), path
+            for mode, size, name in there(path):
+                seen += 1
+                if mode[0] == "d":
+                    todo.append(f"{path}/{name}")
+                elif mode[0] == "-" and mode[1] == "r" and name not in ("ctl", "new") and run in path:
+                    with open(f"{where}{path}/{name}") as f:
+                        assert f.read() == p.ctl("cat", f"{path}/{name}").stdout
+        assert seen > 60
+        out = os.path.join(p.dir, "copies")
+        os.makedirs(out)
+        p.ctl("cp", "-r", f"/projects/a/runs/{run}", out)
+        p.run("cp", "-r", f"{where}/projects/a/runs/{run}", out + "/mount")
+        p.run("diff", "-r", "--no-dereference", f"{out}/{run}", out + "/mount")
