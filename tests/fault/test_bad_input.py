@@ -131,6 +131,60 @@ SPECS = [
     ("empty name", RUN + "name: ''\n", errno.EINVAL, "runs/new:2: name is empty"),
 ]
 
+# A repository that means ill (the fixture below makes it): the spec behind its `code:`, errno, the
+# sentence.
+HOSTILE = [
+    ("MLproject that is a link out of the tree", "mlproject: sub/MLproject\n", errno.EINVAL,
+     "runs/new:2: sub/MLproject is a symbolic link: name the file itself"),
+    ("MLproject behind a link out of the tree", "mlproject: up/MLproject\n", errno.EINVAL,
+     "runs/new:2: commit COMMIT has no file up/MLproject; its MLproject files: none"),
+    ("backend config that is a link out of the tree", RUN + "backend_config: out\n", errno.EINVAL,
+     "runs/new:3: out is a symbolic link: name the file itself"),
+    ("MLproject in a submodule", "mlproject: mod/MLproject\n", errno.EINVAL,
+     "runs/new:2: commit COMMIT has no file mod/MLproject; its MLproject files: none"),
+    ("backend config that is a submodule", RUN + "backend_config: mod\n", errno.EINVAL,
+     "runs/new:3: mod is a submodule"),
+    ("MLproject of 300 MB", "mlproject: big.bin\n", errno.EFBIG,
+     "runs/new:2: big.bin has 314572800 bytes, more than 1048576"),
+    ("backend config of 300 MB", RUN + "backend_config: big.bin\n", errno.EFBIG,
+     "runs/new:3: big.bin has 314572800 bytes, more than 1048576"),
+    ("MLproject that is a directory of 50000 files", "mlproject: many\n", errno.EINVAL,
+     "runs/new:2: commit COMMIT has no file many; its MLproject files: none"),
+    ("one of 50000 files", "mlproject: many/f49999\n", errno.EINVAL,
+     "many/f49999:1: not an MLproject, which is a map with entry_points:"),
+    ("no MLproject", "", errno.EINVAL,
+     "runs/new:1: commit COMMIT has no file MLproject; command: runs without one"),
+]
+
+# Everything bad input was asked to be tried with, and what shows it: a row or a test of this file.
+ASKED = {
+    "unknown key with the nearest known one": "unknown key", "wrong type": "list for a text",
+    "missing parameter": "missing parameter",
+    "parameter not of the entry point": "parameter of no entry point", "non-UTF-8": "not UTF-8",
+    "tabs": "tab", "2 MiB spec": "2 MiB", "10 000 nested brackets": "10000 brackets",
+    "an alias bomb": "alias bomb", "under 100 ms and 16 MB": "test_bombs_cost_nothing",
+    "unknown repository": "unknown repository", "unknown branch": "unknown branch",
+    "unknown commit": "unknown commit", "unknown MLproject": "unknown MLproject",
+    "unknown entry point": "unknown entry point", "unknown site": "unknown site",
+    "unknown queue": "unknown queue", "empty write": "test_empty_write_is_none",
+    "write interrupted half way": "test_writer_killed_half_way",
+    "two writers at once": "test_two_writers_at_once",
+    "names with spaces": "a b", "names with quotes": "a'b\"c", "names with newlines": "a\nb",
+    "names of dots": "..", "names with leading -": "-rf", "names of 255 bytes": "x" * 255,
+    "names of other scripts": "русский",
+    "a parameter value that is shell": "test_value_of_a_parameter_never_becomes_shell_code",
+    "symlinks out of the tree": "MLproject that is a link out of the tree",
+    "submodules": "MLproject in a submodule", "a 300 MB file": "MLproject of 300 MB",
+    "50 000 files in one directory": "MLproject that is a directory of 50000 files",
+    "all four accepted": "test_hostile_repository_runs",
+    "a really full disk during submission":
+        "test_full_disk:test_a_submission_on_a_full_disk_is_refused_whole",
+    "a really full disk during a log":
+        "test_full_disk:test_a_log_on_a_full_disk_fails_the_write_of_the_job_not_the_platform",
+    "database read-only": "test_read_only_database", "database locked": "test_locked_database",
+    "database corrupted": "test_corrupted_database", "cat runs/new tells why": "test_refused_spec",
+}
+
 # A run's name in the spec and how its directory begins; every one is accepted.
 RUN_NAMES = [
     ("a b", "a b."), ("a'b\"c", "a'b\"c."), ("-rf", "-rf."), ("..", "%2E.."), ("a/b", "a%2Fb."),
@@ -252,6 +306,65 @@ def test_refused_spec(bad, what, text, code, sentence):
     name, why = bad.why()
     assert getattr(errno, name) == code and why == sentence
     bad.unchanged(before, processes)
+
+
+@pytest.fixture(scope="module")
+def hostile(bad):
+    """Links out of the tree, a submodule that would run a program, 300 MB, 50 000 files."""
+    work = os.path.join(bad.platform.dir, "hostile")
+    os.makedirs(os.path.join(work, "many"))
+    os.mkdir(os.path.join(work, "sub"))
+    os.symlink("/etc/passwd", os.path.join(work, "out"))
+    os.symlink("../../../..", os.path.join(work, "up"))
+    os.symlink("/etc/passwd", os.path.join(work, "sub", "MLproject"))
+    with open(os.path.join(work, "big.bin"), "wb") as f:
+        f.truncate(300 << 20)
+    with open(os.path.join(work, ".gitmodules"), "w") as f:
+        f.write(f'[submodule "mod"]\n\tpath = mod\n\turl = ext::touch {work}.pwned\n')
+    for i in range(50000):
+        with open(os.path.join(work, "many", f"f{i:05d}"), "w"):
+            pass
+    bad.platform.sh(f"cd {work} && git init -q -b main && git add -A && git update-index --add "
+                    f"--cacheinfo 160000,{'1' * 40},mod && git commit -qm hostile", timeout=300)
+    os.mkdir(bad.path("projects/p/code/hostile"))
+    with open(bad.path("projects/p/code/hostile/repository.yaml"), "w") as f:
+        f.write(f"uri: {work}\n")
+    wait_for(lambda: os.path.exists(bad.path("projects/p/code/hostile/branches/main/big.bin")),
+             "the fetch of 300 MB", 120)
+    yield bad.platform.run("git", "rev-parse", "HEAD", cwd=work).stdout[:8]
+    assert not os.path.exists(work + ".pwned")
+
+
+@pytest.mark.parametrize("what,text,code,sentence", HOSTILE, ids=[h[0] for h in HOSTILE])
+def test_hostile_repository(bad, hostile, what, text, code, sentence):
+    test_refused_spec(bad, what, "code: {repository: hostile, branch: main}\n" + text, code,
+                      sentence.replace("COMMIT", hostile))
+
+
+def test_hostile_repository_runs(bad, hostile):
+    run = bad.submit("code: {repository: hostile, branch: main}\nartifacts: [out, up, big.bin]\n"
+                     "command: 'ls many | wc -l; stat -c %s big.bin; readlink out up; ls -A mod'\n")
+    ended(run)
+    assert read(run, "logs/stdout") == "50000\n314572800\n/etc/passwd\n../../../..\n"
+    assert os.listdir(run + "/artifacts") == ["big.bin"]
+    assert os.stat(run + "/artifacts/big.bin").st_size == 300 << 20
+    log = read(run, "logs/submission")
+    for line in ("left out: mod (a submodule)", "out left out: a link out of the working directory",
+                 "up left out: a link out of the working directory"):
+        assert line in log
+    tree = bad.path("projects/p/code/hostile/branches/main/")
+    assert len(os.listdir(tree + "many")) == 50000
+    assert os.readlink(tree + "out") == "/etc/passwd" and os.listdir(tree + "mod") == []
+
+
+def test_everything_asked_is_shown():
+    with open(os.path.join(os.path.dirname(__file__), "test_full_disk.py"), encoding="utf-8") as f:
+        full_disk = f.read()
+    shown = {row[0] for row in SPECS + HOSTILE + RUN_NAMES + NAMES}
+    for asked, by in ASKED.items():
+        there = (f"def {by.partition(':')[2]}(" in full_disk if by.startswith("test_full_disk:")
+                 else by in globals() or by in shown)
+        assert there, f"{asked}: {by} is gone"
 
 
 @pytest.mark.parametrize("text", [BRACKETS, BOMB], ids=["brackets", "bomb"])
