@@ -12,7 +12,7 @@
 
 #include "connect/git/git.h"
 
-enum { MAX_URI = 4096, MAX_LANE = 100 };
+enum { MAX_URI = 4096, MAX_LANE = 100, LEAST_TOKEN = 10 /* letters behind its prefix */ };
 
 static const char *const schemes[] = {"https", "http", "ssh", "git", "file"};
 
@@ -81,14 +81,62 @@ static char *decode(const char *s, size_t n)
 	return text;
 }
 
+/* --- secrets where none belong -------------------------------------------------------------- */
+
+static const char *const token_letters =
+	"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+
+/* The first thing in a text that looks like a forge's token; *ret its length. */
+static const char *find_token(const char *text, size_t *ret)
+{
+	for (size_t i = 0; i < sizeof(token_prefixes) / sizeof(*token_prefixes); i++) {
+		const char *at = strstr(text, token_prefixes[i]);
+		size_t n = at ? strspn(at, token_letters) : 0;
+
+		if (n >= strlen(token_prefixes[i]) + LEAST_TOKEN) {
+			*ret = n;
+			return at;
+		}
+	}
+	return NULL;
+}
+
+/* For the sentence about a uri that cannot be read: what stands between a `:` and the last `@`, and
+ * whatever looks like a token, as ***. */
+static char *redact(const char *uri)
+{
+	struct mk_buf text = MK_BUF(2 * MAX_URI);
+	const char *at = strrchr(uri, '@'), *colon = strchr(uri, ':'), *token;
+	_cleanup_free_ char *plain = NULL;
+	size_t n;
+
+	if (colon && strncmp(colon, "://", 3) == 0)
+		colon = strchr(colon + 1, ':');
+	if (at && colon && colon < at)
+		(void)mk_buf_printf(&text, "%.*s***%s", (int)(colon + 1 - uri), uri, at);
+	else
+		(void)mk_buf_puts(&text, uri);
+	plain = mk_buf_steal(&text);
+	text = MK_BUF(2 * MAX_URI);
+
+	const char *rest = plain;
+
+	for (; (token = find_token(rest, &n)); rest = token + n)
+		(void)mk_buf_printf(&text, "%.*s***", (int)(token - rest), rest);
+	(void)mk_buf_puts(&text, rest);
+	return mk_buf_steal(&text);
+}
+
 static int parse_local(struct mk_call *call, const char *uri, const char *path,
 		       struct mk_origin *origin)
 {
-	if (path[0] != '/')
+	if (path[0] != '/') {
+		_cleanup_free_ char *shown = redact(uri);
+
 		return mk_fail(call, EINVAL,
-			       "%s: uri %s: the path of a local repository must be "
-			       "absolute",
-			       origin->label, uri);
+			       "%s: uri %s: the path of a local repository must be absolute",
+			       origin->label, shown);
+	}
 	origin->uri = mk_strdup(path);
 	origin->shown = mk_strdup(uri);
 	origin->path = mk_strdup(path);
@@ -176,19 +224,31 @@ static int parse_scp(struct mk_call *call, const char *uri, const char *colon,
 {
 	const char *at = memchr(uri, '@', (size_t)(colon - uri));
 	const char *host = at ? at + 1 : uri;
+	_cleanup_free_ char *shown = redact(uri);
+	size_t n = (size_t)(colon - uri);
 
+	/* Else a password would stand in argv, as a part of the path. */
+	if (!at && memchr(colon, '@', strcspn(colon, "/")))
+		return mk_fail(call, EINVAL,
+			       "%s: uri %s: a login needs the scheme: https://USER:TOKEN@HOST/PATH",
+			       origin->label, shown);
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++)
+		if (strlen(schemes[i]) == n && strncasecmp(uri, schemes[i], n) == 0)
+			return mk_fail(call, EINVAL, "%s: uri %s: write %s:// with two slashes",
+				       origin->label, shown, schemes[i]);
 	origin->uri = mk_strdup(uri);
 	origin->shown = mk_strdup(uri);
 	origin->host = mk_strndup(host, (size_t)(colon - host));
 	if (!colon[1])
-		return mk_fail(call, EINVAL, "%s: uri %s names no path", origin->label, uri);
-	return check_host(call, uri, origin);
+		return mk_fail(call, EINVAL, "%s: uri %s names no path", origin->label, shown);
+	return check_host(call, shown, origin);
 }
 
 static int parse(struct mk_call *call, const char *uri, struct mk_origin *origin)
 {
 	size_t len = strlen(uri);
 	const char *colon = strchr(uri, ':'), *slash = strchr(uri, '/');
+	_cleanup_free_ char *shown = redact(uri);
 
 	if (!len || len > MAX_URI)
 		return mk_fail(call, EINVAL, "%s: uri is %s", origin->label,
@@ -198,7 +258,8 @@ static int parse(struct mk_call *call, const char *uri, struct mk_origin *origin
 			return mk_fail(call, EINVAL, "%s: uri holds a control character",
 				       origin->label);
 	if (uri[0] == '-')
-		return mk_fail(call, EINVAL, "%s: uri %s: cannot begin with -", origin->label, uri);
+		return mk_fail(call, EINVAL, "%s: uri %s: cannot begin with -", origin->label,
+			       shown);
 	if (strncmp(uri, "~/", 2) == 0 && getenv("HOME")) {
 		_cleanup_free_ char *path = join(getenv("HOME"), uri + 1, "");
 
@@ -211,7 +272,7 @@ static int parse(struct mk_call *call, const char *uri, struct mk_origin *origin
 			return mk_fail(call, EINVAL,
 				       "%s: uri %s: remote helpers (%.*s::) are not "
 				       "allowed: use https, ssh, git or a path",
-				       origin->label, uri, (int)(colon - uri), uri);
+				       origin->label, shown, (int)(colon - uri), uri);
 		return parse_scp(call, uri, colon, origin);
 	}
 	for (size_t i = 0; i < sizeof(schemes) / sizeof(*schemes); i++) {
@@ -237,6 +298,17 @@ int mk_origin_parse(struct mk_call *call, const char *label, const char *uri, st
 
 	if (r < 0)
 		return r;
+
+	size_t n;
+
+	if (find_token(origin.uri, &n)) {
+		_cleanup_free_ char *shown = redact(uri);
+
+		return mk_fail(call, EINVAL,
+			       "%s: uri %s: a token stands where none belongs: "
+			       "https://USER:TOKEN@HOST/PATH",
+			       label, shown);
+	}
 	/* mk_call.punt holds so much: a longer name would be punted to for ever. */
 	if (!origin.lane) {
 		_cleanup_free_ char *host = mk_strndup(origin.host, MAX_LANE);
