@@ -35,7 +35,8 @@ const struct cmd cmd_cat = {
 	.max = -1,
 	.needs = CTL_READ,
 	.help = "prints files of the tree",
-	.more = "cat of a run's wait blocks until the run has ended, as in a mount.",
+	.more = "cat of a run's wait blocks until the run has ended, as in a mount. What runs/new "
+		"answered is printed by the cp that wrote it, and why tells its error.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,
 };
