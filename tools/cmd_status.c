@@ -33,7 +33,7 @@ static int take_id(void *arg, const struct mk_run_entry *entry)
 	return 0;
 }
 
-/* A value of a table: as tree.md, tab and newline are escaped. */
+/* A value of a table: as in *.tsv, tab and newline are escaped. */
 static void put_field(struct mk_buf *out, const char *value, char end)
 {
 	for (const char *c = value ? value : ""; *c; c++) {

@@ -147,7 +147,7 @@ char *ctl_tree_path(const char *operand);
 /* The same where only a path of the tree makes sense: any other absolute path is one of the tree.
  * EINVAL else. */
 int ctl_need_tree_path(struct ctl *ctl, const char *operand, char **ret) _must_check_;
-/* A run by path or by any name it has (tree.md); `latest` is the newest of this user. */
+/* A run by path or by any name it has (mk_run_resolve); `latest` is the newest of this user. */
 int ctl_run(struct ctl *ctl, const char *operand, int64_t *ret_id) _must_check_;
 /* The project a tree path lies in and, in *path, what follows it: 1, or 0 when it is in none. */
 int ctl_project_of(struct ctl *ctl, const char **path, int64_t *ret_id) _must_check_;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small fixed allocations: out of memory is the end of the program (architecture 14). What has its
+/* Small fixed allocations: out of memory is the end of the program. What has its
  * size from outside uses struct mk_buf, which fails instead. */
 #include <mantik/cleanup.h>
 

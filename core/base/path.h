@@ -2,7 +2,7 @@
 /*
  * Local paths we are given (data and cache directory, `code: path`): where they really lead,
  * found out without one step into a mantikfs mount. A lookup in our own mount by a thread of the
- * same mount would wait for itself in an uninterruptible sleep (architecture F12).
+ * same mount would wait for itself in an uninterruptible sleep.
  */
 #ifndef MK_PATH_H
 #define MK_PATH_H

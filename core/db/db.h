@@ -2,7 +2,7 @@
 /*
  * The only room with sqlite3.h: everything durable and ours passes here.
  *
- * One writer thread per process commits queued writes in groups (architecture F14, 12): several
+ * One writer thread per process commits queued writes in groups: several
  * callers share one transaction and one fsync, each in a savepoint of its own, so that one that
  * fails takes nothing of the others with it. Reading needs no queue: each thread has a read-only
  * connection with its prepared statements.

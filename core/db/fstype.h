@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What kind of file system a path lies on. Only those known to be local count as local: WAL needs
- * memory shared by all who open the file, which no network file system gives (architecture 12).
+ * memory shared by all who open the file, which no network file system gives.
  */
 #ifndef MK_FSTYPE_H
 #define MK_FSTYPE_H

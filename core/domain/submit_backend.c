@@ -50,7 +50,7 @@ static int read_backend_doc(struct mk_call *call, struct submission *s, struct c
 	return 0;
 }
 
-/* tree.md: the site the backend config names, else the project's, else local. */
+/* The site the backend config names, else the project's, else local. */
 static int choose_site(struct mk_call *call, struct submission *s, const struct common *c,
 		       const char *source, const struct mk_backend *backend,
 		       const struct mk_doc *given, const char **ret)

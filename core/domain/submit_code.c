@@ -181,7 +181,7 @@ static int take_snapshot(struct mk_call *call, struct submission *s, const struc
 			     &ret->oid, &ret->head, &diff, &ret->dirty);
 	if (r < 0)
 		return mk_submission_blame(call, spec->path, check_lane(call, s, spec->path, r));
-	/* tree.md: a run from a directory is marked dirty, whatever git says of it. */
+	/* A run from a directory is marked dirty, whatever git says of it. */
 	ret->dirty = true;
 	ret->diff = diff.len ? mk_buf_steal(&diff) : NULL;
 	ret->asked = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Run specs (tree.md, Run spec): what a person writes into runs/new, into runs/defaults.yaml and
+ * Run specs (mantik.yaml(5), RUN SPEC): what a person writes into runs/new, into runs/defaults.yaml and
  * what is kept as a run's spec.yaml. Texts in, checked documents out; no I/O, no waiting.
  *
  * A text becomes one document a spec. Each is laid over the defaults (spec, defaults.yaml, the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing whole texts: specs into `new`, words into `ctl`, editable files (architecture 11).
+ * Writing whole texts: specs into `new`, words into `ctl`, editable files.
  *
  *	open   the text is staged: empty, or the present one to be changed
  *	write  changes the staged text; nobody else sees it

@@ -36,7 +36,7 @@
 
 /* --- rows ---------------------------------------------------------------------------------- */
 
-/* How fresh: architecture 10. LIVE is also what a row becomes whose stat says `live`. */
+/* How fresh (times: class_times in at.c). LIVE is also what a row becomes whose stat says `live`. */
 enum fs_class { FS_FIXED, FS_OURS, FS_ENDED, FS_SLOW, FS_LIVE };
 
 /* What a row's object is; 0: its parent's. */

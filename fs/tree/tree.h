@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The visible tree (tree.md) as a file system without FUSE: what fs/fuse, mantikctl ls|cat|cp,
+ * The visible tree (mantikfs(7)) as a file system without FUSE: what fs/fuse, mantikctl ls|cat|cp,
  * golden trees and fuzzers use. Rows of a table (table.c) say what is where; nouns/ render it.
  *
  * Every function takes a call and may return MK_PUNT or MK_PARK unless said otherwise; then nothing
@@ -110,7 +110,7 @@ int fs_read_where(struct fs_tree *tree, struct fs_handle *handle, size_t len, in
 ssize_t fs_write(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handle,
 		 const void *data, size_t len, int64_t offset) _must_check_;
 /*
- * close(2) of one descriptor: where a whole text is committed (architecture 11). call->pid may be
+ * close(2) of one descriptor: where a whole text is committed (commit.c). call->pid may be
  * 0. Errors go to whoever closes. fs_release: the last reference; commits what is left, no error
  * can be told (it is recorded); never punts: it may wait and is called where it may.
  */

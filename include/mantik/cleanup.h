@@ -46,7 +46,7 @@ static inline int mk_steal_fd(int *fd)
 #define _cleanup_free_ _cleanup_(mk_freep)
 #define _cleanup_close_ _cleanup_(mk_closep)
 
-/* Allocation of small fixed things: aborts when out of memory (architecture 14). */
+/* Allocation of small fixed things: aborts when out of memory. */
 void *mk_alloc(size_t size);	     /* zeroed */
 char *mk_strdup(const char *s);	     /* NULL stays NULL */
 char *mk_strndup(const char *s, size_t n);

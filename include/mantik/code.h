@@ -60,7 +60,7 @@ int mk_code_check_remote(struct mk_call *call, struct mantik *m, int64_t reposit
 
 /*
  * After repository.yaml was committed: asks the remote for its refs. 0 when it answered; the
- * caller bounds the wait with the call's deadline (tree.md: 5 s) and treats ETIMEDOUT as "still
+ * caller bounds the wait with the call's deadline (5 s) and treats ETIMEDOUT as "still
  * under way". EHOSTUNREACH, EACCES, EREMOTEIO with git's own words in the detail.
  */
 int mk_code_refresh(struct mk_call *call, struct mantik *m, int64_t repository_id) _must_check_;
@@ -127,7 +127,8 @@ int mk_code_pin(struct mk_call *call, struct mantik *m, int64_t repository_id,
 		const struct mk_oid *commit, const char *run_uid) _must_check_;
 /* Writes the tree of a commit (below subdir, "" = all) into an existing directory. Links are made
  * as they are but never written through; submodules become empty directories and are listed in
- * `left_out` with LFS pointers, which stay pointers. `exclude` as mantik.md 2.3. */
+ * `left_out` with LFS pointers, which stay pointers. `exclude`: a pattern is matched with a file's
+ * name in its own folder, `folder/` leaves out that folder wherever it is. */
 int mk_code_export(struct mk_call *call, struct mantik *m, int64_t repository_id,
 		   const struct mk_oid *commit, const char *subdir, int dirfd,
 		   const struct mk_list *exclude, struct mk_list *left_out) _must_check_;

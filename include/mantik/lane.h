@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Lanes: a few threads per remote (default 4) for work that waits for that remote. A hung remote
- * fills its own lane and nothing else (architecture 6). Threads are started when needed and end
+ * fills its own lane and nothing else. Threads are started when needed and end
  * after 30 s idle. All functions are thread-safe and never wait for a remote themselves.
  */
 #ifndef MANTIK_LANE_H

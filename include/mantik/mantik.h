@@ -2,9 +2,9 @@
 /*
  * The platform of one user: the database, the mirrors and the records of runs, opened by each of
  * our programs (mantikfs, mantikctl, mantikd). They meet in the database; none talks to another
- * except for mk_poke().
+ * except for mantik_poke().
  *
- *   <data>/mantik.db            everything durable and ours (architecture 12)
+ *   <data>/mantik.db            everything durable and ours
  *   <data>/lease                who holds the work: host, boot, pid, start, heartbeat
  *   <data>/runs/<uid>/          a run's record: stdout stderr scheduler submission state artifacts/
  *   <data>/git/<repository>.git bare mirrors

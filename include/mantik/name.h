@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names between what a person gave and what a directory shows (tree.md, Conventions).
+ * Names between what a person gave and what a directory shows (mantikfs(7), Names).
  *
  *	person's name      entry               because
  *	feature/x          feature%2Fx         a file name holds no `/`

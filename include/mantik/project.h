@@ -62,7 +62,7 @@ int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id,
 			 const char *name) _must_check_;
 
 /*
- * The tables (tree.md, Conventions: TSV, header, \t \n \\ escaped). Rendered from one snapshot.
+ * The tables (mantikfs(7), Tables: TSV, header, \t \n \\ escaped). Rendered from one snapshot.
  * *ret_live: a run in it is not ended (its text may change within seconds).
  */
 enum mk_table {

@@ -81,7 +81,7 @@ int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id,
 /* By exact directory name in runs/ (or runs/deleted/). ENOENT. *ret_id only: one index probe. */
 int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
 		bool deleted, int64_t *ret_id) _must_check_;
-/* By anything tree.md lets open a run: `<text>.<8 or more hex>`, a full uid, a site's job id.
+/* By anything that opens a run: `<text>.<8 or more hex>`, a full uid, a site's job id.
  * project_id 0: any project (mantikctl). ENOENT; EEXIST when it fits several, naming two. */
 int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		   int64_t *ret_id) _must_check_;
