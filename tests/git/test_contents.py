@@ -168,6 +168,32 @@ def test_export(platform, up):
     assert "ENOENT no directory nowhere" in r.err
 
 
+def test_export_of_a_damaged_mirror(platform, up):
+    """A folder that cannot be read is no folder that is not there."""
+    up.write("a/b/f")
+    commit = up.commit()
+    add(platform, up)
+    git = mirror(platform)
+    packs = os.path.join(git, "objects", "pack")
+    for name in os.listdir(packs):
+        path = os.path.join(platform.dir, name)
+        os.rename(os.path.join(packs, name), path)
+        if name.endswith(".pack"):
+            with open(path, "rb") as pack:
+                subprocess.run(["git", "--git-dir", git, "unpack-objects", "-q"], stdin=pack,
+                               check=True)
+    tree = platform.run("git", "--git-dir", git, "rev-parse", commit + ":a").stdout.strip()
+    loose = os.path.join(git, "objects", tree[:2], tree[2:])
+    os.chmod(loose, 0o600)
+    with open(loose, "r+b") as f:
+        f.write(b"damaged")
+    where = os.path.join(platform.dir, "out")
+    os.mkdir(where)
+    for folder in ("a/b", "a"):
+        r = code(platform, "export", "r", commit, where, folder, check=False)
+        assert r.code and "EIO mirror " in r.err, r.err
+
+
 def test_big_file(platform, up):
     """300 MB: read whole and right, in little memory, written to the cache once."""
     block = os.urandom(1 << 20)

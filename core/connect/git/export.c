@@ -239,14 +239,16 @@ static int find_tree(struct export *e, const struct mk_oid *commit, const char *
 		return 0;
 	}
 	r = git_tree_entry_bypath(&entry, top, mk_buf_text(&path));
-	if (r < 0)
+	if (r == GIT_ENOTFOUND)
 		return mk_fail(e->call, ENOENT, "no directory %s in commit %s", subdir, hash);
-	r = git_tree_entry_type(entry) == GIT_OBJECT_TREE
-		    ? git_tree_lookup(ret, e->repo, git_tree_entry_id(entry))
-		    : GIT_ERROR;
+	if (r < 0)
+		return git_fail(e->call, e->mirror, r, subdir);
+	if (git_tree_entry_type(entry) != GIT_OBJECT_TREE)
+		r = mk_fail(e->call, ENOTDIR, "%s in commit %s is no directory", subdir, hash);
+	else if (git_tree_lookup(ret, e->repo, git_tree_entry_id(entry)) < 0)
+		r = git_fail(e->call, e->mirror, GIT_ERROR, subdir);
 	git_tree_entry_free(entry);
-	return r < 0 ? mk_fail(e->call, ENOTDIR, "%s in commit %s is no directory", subdir, hash)
-		     : 0;
+	return r;
 }
 
 int mk_mirror_export(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *commit,
