@@ -32,9 +32,11 @@ def ours(tmp_path, text, entry, values):
 
 
 def newest_mlflow():
-    """The Python of a venv with the newest mlflow-skinny, or a skip with pip's words."""
+    """The Python of a venv with what mlflow needs, and the folder with the newest mlflow itself (its
+    slim twin mlflow-skinny, which brings the needs, comes out later), or a skip with pip's words."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     venv = cache / "mantikfs-tests" / "mlflow"
+    newest = cache / "mantikfs-tests" / "mlflow-newest"
     venv.parent.mkdir(parents=True, exist_ok=True)
     with open(venv.parent / "mlflow.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -47,13 +49,16 @@ def newest_mlflow():
                                   "--retries", "1", "--timeout", "15", "mlflow-skinny"],
                                  capture_output=True, encoding="utf-8", timeout=400, check=False)
             words = pip.stderr.strip().splitlines()[-1:] or [""]
+            subprocess.run([python, "-m", "pip", "install", "-q", "--upgrade", "--no-deps",
+                            "--retries", "1", "--timeout", "15", "--target", newest, "mlflow"],
+                           capture_output=True, timeout=400, check=False)
         except subprocess.TimeoutExpired:
             words = ["no answer in 400 s"]
         there = subprocess.run([python, "-c", "import mlflow.projects"], check=False, timeout=60,
                                capture_output=True).returncode == 0
     if not there:
         pytest.skip(f"PyPI cannot be reached for mlflow: {words[0]}")
-    return python
+    return python, newest
 
 
 def parts(entry_values):
@@ -70,7 +75,9 @@ def mlflow():
     asked += [[text, *parts(values)] for _, _, text, values, _, _ in DIFFERENCES]
     env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     env["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    done = subprocess.run([newest_mlflow(), HERE / "mlflow_commands.py"], input=json.dumps(asked),
+    python, newest = newest_mlflow()
+    env["PYTHONPATH"] = str(newest)
+    done = subprocess.run([python, HERE / "mlflow_commands.py"], input=json.dumps(asked),
                           capture_output=True, encoding="utf-8", timeout=300, check=False, env=env)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
