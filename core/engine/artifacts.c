@@ -67,15 +67,19 @@ static int make_parents(struct collect *c, const char *path)
 	return 0;
 }
 
-static int copy_bytes(struct collect *c, const char *path, int from, int to)
+/* The bytes from `at` to `end`, in parts between which a cancel is seen. */
+static int copy_range(struct collect *c, const char *path, int from, int to, off_t at, off_t end)
 {
-	for (;;) {
+	off_t out = at;
+
+	while (at < end) {
+		size_t len = end - at < COPY_PART ? (size_t)(end - at) : COPY_PART;
 		int r = mk_call_check(c->call, path);
 
 		if (r < 0)
 			return r;
 
-		ssize_t n = copy_file_range(from, NULL, to, NULL, COPY_PART, 0);
+		ssize_t n = copy_file_range(from, &at, to, &out, len, 0);
 
 		if (n == 0)
 			return 0;
@@ -86,19 +90,49 @@ static int copy_bytes(struct collect *c, const char *path, int from, int to)
 
 		char part[65536];
 
-		n = read(from, part, sizeof(part));
+		n = pread(from, part, len < sizeof(part) ? len : sizeof(part), at);
 		if (n == 0)
 			return 0;
 		if (n < 0)
 			return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
 		for (ssize_t done = 0; done < n;) {
-			ssize_t w = write(to, part + done, (size_t)(n - done));
+			ssize_t w = pwrite(to, part + done, (size_t)(n - done), out);
 
 			if (w < 0 && errno != EINTR)
 				return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
 			done += w > 0 ? w : 0;
+			out += w > 0 ? w : 0;
 		}
+		at += n;
 	}
+	return 0;
+}
+
+/* Holes stay holes: a file that a job made sparse may be larger than the disk. */
+static int copy_bytes(struct collect *c, const char *path, int from, int to, off_t size)
+{
+	for (off_t at = 0; at < size;) {
+		off_t data = lseek(from, at, SEEK_DATA);
+
+		if (data < 0 && errno == ENXIO)
+			break; /* a hole up to the end */
+		if (data < 0)
+			data = at;
+
+		off_t hole = lseek(from, data, SEEK_HOLE);
+
+		if (hole <= data)
+			hole = size;
+
+		int r = copy_range(c, path, from, to, data, hole);
+
+		if (r < 0)
+			return r;
+		at = hole;
+	}
+	if (ftruncate(to, size) < 0)
+		return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
+	return 0;
 }
 
 static int copy_file(struct collect *c, const char *path, int from, const struct stat *st)
@@ -114,7 +148,7 @@ static int copy_file(struct collect *c, const char *path, int from, const struct
 
 	if (to < 0)
 		return mk_fail(c->call, errno, "%s: %s", path, strerror(errno));
-	r = copy_bytes(c, path, from, to);
+	r = copy_bytes(c, path, from, to, st->st_size);
 	if (r < 0)
 		return r;
 	(void)futimens(to, times);

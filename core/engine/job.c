@@ -358,7 +358,13 @@ static enum next last_harvest(struct engine *e, struct job *job)
 		later(job, r < 0 ? RETRY_DB_MS : 0);
 		return WAIT;
 	}
-	return job_step(e, job, MK_STEP_HARVESTED, NULL) == 0 ? AGAIN : WAIT;
+	/* May take as long as they are big, and the run is not over before. */
+	struct mk_run_change change = {
+		.visible = job->plan.artifacts.n > 0,
+		.reason = "the job has ended, its artifacts are being copied",
+	};
+
+	return job_step(e, job, MK_STEP_HARVESTED, &change) == 0 ? AGAIN : WAIT;
 }
 
 static enum next record_end(struct engine *e, struct job *job)

@@ -190,9 +190,16 @@ static int failed_after(struct engine *e)
 		return r;
 
 	int64_t run_id = mk_col_int(stmt, 0);
-	bool killed = mk_col_int(stmt, 2) == MK_KILLED;
-	_cleanup_free_ char *reason = mk_strf("after: %s %s", mk_col_text(stmt, 1),
-					      killed ? "was cancelled" : "failed");
+	static const char *const became[] = {
+		[MK_FAILED] = "failed",
+		[MK_KILLED] = "was cancelled",
+		[MK_UNKNOWN] = "is UNKNOWN: nobody knows how it ended",
+	};
+	int64_t status = mk_col_int(stmt, 2);
+	bool killed = status == MK_KILLED;
+	_cleanup_free_ char *reason =
+		mk_strf("after: %s %s", mk_col_text(stmt, 1),
+			became[status == MK_FAILED || killed ? status : MK_UNKNOWN]);
 
 	mk_reset(&stmt);
 	return submit_refuse(e, run_id, killed ? MK_KILLED : MK_FAILED, reason);

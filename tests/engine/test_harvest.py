@@ -185,6 +185,19 @@ exit 1""", plan={"artifacts": ["*.csv", "ckpt/best*", "**/*.log", "./tool", "lea
     assert not os.path.exists(os.path.join(run.record, "collecting"))
 
 
+def test_a_sparse_artifact_stays_sparse(engine, platform):
+    run = engine.submit("truncate -s 3G holes; printf begin | dd of=holes conv=notrunc status=none\n"
+                        "printf middle | dd of=holes bs=1M seek=1500 conv=notrunc status=none\n"
+                        "head -c 9000000 /dev/urandom > dense", plan={"artifacts": ["holes", "dense"]})
+    engine.daemon()
+    assert run.wait(60) == "FINISHED"
+    for name in ("holes", "dense"):
+        copy, original = (os.path.join(where, name) for where in (run.record + "/artifacts", run.workdir))
+        assert platform.run("cmp", copy, original).returncode == 0
+        assert abs(os.stat(copy).st_blocks - os.stat(original).st_blocks) < 200
+    assert run.row()["reason"] is None
+
+
 def test_artifacts_of_an_unreadable_directory_do_not_change_the_status(engine):
     run = engine.submit("echo a > a.csv; rm -rf $MANTIK_WORKING_DIRECTORY",
                         plan={"artifacts": ["*.csv"]})

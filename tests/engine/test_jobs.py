@@ -157,8 +157,11 @@ def test_a_job_whose_shepherd_was_killed_goes_on_and_is_unknown(engine, platform
     before = ticks()
     time.sleep(1)  # nothing must happen, and mantikd must not be busy with it
     assert run.status == "RUNNING" and ticks() - before < 25
+    later = engine.submit("echo never", after=[run])
     open(go, "w").close()
     assert run.wait() == "UNKNOWN"
+    assert later.wait() == "FAILED"
+    assert later.row()["reason"] == f"after: {run.dir} is UNKNOWN: nobody knows how it ended"
     assert run.file("stdout") == "begun\ndone\n"
     assert run.row()["reason"].startswith("lost: the process that watched the job was killed")
 
