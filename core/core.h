@@ -3,6 +3,8 @@
 #ifndef MK_CORE_H
 #define MK_CORE_H
 
+#include <stdatomic.h>
+
 #include <mantik/mantik.h>
 
 #include "db/db.h"
@@ -20,6 +22,7 @@ struct mantik {
 	bool read_only;
 	bool no_daemon;
 	char *read_only_why;
+	_Atomic int64_t kept_at; /* mono: mantik_keep() looked */
 	struct mk_options *options; /* core/base/options.c */
 	struct mk_git *git;	    /* core/connect/git, made on first use under once */
 };

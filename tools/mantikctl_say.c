@@ -70,6 +70,7 @@ int ctl_wait_change(struct ctl *ctl, uint64_t *generation, int ms)
 {
 	const int64_t until = mk_now_mono() + ms * MK_MS;
 
+	mantik_keep(ctl->m);
 	/* The generation costs no I/O, so that looking every 50 ms is cheaper than being told. */
 	for (;;) {
 		const uint64_t now = mantik_generation(ctl->m);

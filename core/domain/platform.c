@@ -249,6 +249,20 @@ void mantik_close(struct mantik *m)
 	free(m);
 }
 
+void mantik_keep(struct mantik *m)
+{
+	int64_t now = mk_now_mono(), last = atomic_load(&m->kept_at);
+
+	if (m->read_only || m->read_only_why || m->no_daemon || now - last < MK_KEEP ||
+	    !atomic_compare_exchange_strong(&m->kept_at, &last, now))
+		return;
+
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	(void)!mantik_poke(&call, m);
+}
+
 /* Runs that have not ended are looked after again by whoever comes next: after a reboot or a killed
  * mantikd nobody else would. That mantikd cannot be started is no reason not to open. */
 static void wake_daemon(struct mantik *m)

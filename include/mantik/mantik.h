@@ -88,6 +88,13 @@ uint64_t mantik_generation(struct mantik *m);
  * Never waits for it to do anything; failing to start it is an error with a text (EIO). */
 int mantik_poke(struct mk_call *call, struct mantik *m);
 
+/*
+ * Whoever looks at a run that has not ended keeps it going: starts mantikd anew when it was killed.
+ * At most every MK_KEEP, else free; never waits, has no errors: the next look tries again.
+ */
+#define MK_KEEP (2 * MK_SEC)
+void mantik_keep(struct mantik *m);
+
 /* Value for st_ino: 64-bit FNV-1a of a durable identity; never 0 or 1. */
 uint64_t mk_ino(const char *identity, size_t len);
 

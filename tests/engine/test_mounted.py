@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs through a mount or the command line, with real specs: modules, mounts that come and go."""
+import contextlib
 import os
 
 import pytest
 
-from mantik import wait_for
+from mantik import program, wait_for
 
 
 def project(platform, where, repo):
@@ -108,3 +109,32 @@ def test_a_cancel_through_the_mount(platform):
         platform.sh(f"echo cancel > {run}/ctl")
         assert text(run, "wait") == "KILLED\n"
         assert "\nreason: cancelled\n" in text(run, "info.yaml")
+
+
+def pids(platform):
+    """mantikd's that work, not those that watch over a job."""
+    found = []
+    for pid in platform.processes():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as f:
+            line = f.read().split("\0")
+            if line[0].endswith("mantikd") and "--data" in line:
+                found.append(pid)
+    return found
+
+
+@pytest.mark.parametrize("by", ["cat wait", "mantikctl wait"])
+def test_who_waits_for_a_run_keeps_it_going(platform, by):
+    """mantikd is killed while the environment is built: no job is there whose end could bring it back."""
+    repo = platform.repository(files={
+        "MLproject": "name: x\npython_env: env.yaml\nentry_points:\n  main:\n    command: echo ran\n",
+        "env.yaml": "dependencies: []\n"})
+    with platform.mount() as where:
+        run = submit(platform, project(platform, where, repo), "experiment: e\n")
+        wait_for(lambda: "building the environment" in text(run, "logs/submission"), "the build")
+        waiter = platform.start(*(["cat", run + "/wait"] if by == "cat wait" else
+                                  [program("mantikctl"), "wait", os.path.basename(run)]))
+        for pid in wait_for(lambda: pids(platform), "mantikd"):
+            os.kill(pid, 9)
+        assert text(run, "logs/submission").count("building") == 1
+        assert waiter.communicate(timeout=120)[0] == "FINISHED\n", text(run, "info.yaml") + text(run, "logs/submission")
+        assert text(run, "logs/stdout") == "ran\n"

@@ -116,7 +116,11 @@ int fs_status_show(struct fs_at *at, struct mk_buf *text)
 	_cleanup_run_ struct fs_run *run = NULL;
 	int r = fs_run_get(at, at->object, &run);
 
-	return r < 0 ? r : mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
+	if (r < 0)
+		return r;
+	if (!mk_status_final(run->run.status))
+		mantik_keep(at->m);
+	return mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
 }
 
 /* which: 0 info.yaml, 1 info.json, 2 metrics.tsv */
@@ -166,8 +170,9 @@ int fs_wait_wait(struct fs_at *at, struct mk_buf *text)
 	if (r < 0)
 		return r;
 	if (!mk_status_final(run->run.status)) {
+		mantik_keep(at->m);
 		at->call->park.key = at->object;
-		at->call->park.until = 0;
+		at->call->park.until = mk_now_mono() + MK_KEEP + MK_SEC;
 		return MK_PARK;
 	}
 	return mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));

@@ -4,7 +4,8 @@
  *
  *	<cache>/envs/<digest>/           one per content of the file and what it names
  *	<cache>/envs/<digest>/.complete  made last: without it the directory is a ruin
- *	<cache>/envs/<digest>.lock       flock: one builds, the others wait
+ *	<cache>/envs/<digest>.lock       flock: one builds, the others wait. It is the tools' output,
+ *	                                 too, so that a tool which outlives a killed mantikd keeps it
  *
  * Built in place, because a venv cannot be moved. Runs in a lane thread and can be cancelled.
  */
@@ -44,6 +45,7 @@ struct build {
 	char *file; /* the yaml, absolute */
 	char *dir;  /* it lies there */
 	char *env;  /* the environment, absolute */
+	int lock;
 };
 
 static void build_free(struct build *b)
@@ -164,22 +166,18 @@ static int find_python(struct build *b, const char *name, const char *wanted, ch
  * work, its last words into the error. */
 static int run_tool(struct build *b, const char *what, const char *const *argv)
 {
-	_cleanup_free_ char *log_path = mk_strf("%s/.build-log", b->env);
 	_cleanup_buf_ struct mk_buf err = MK_BUF(4096);
-	_cleanup_close_ int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	int status = 0;
 	struct mk_exec exec = {
 		.remote = "local",
 		.argv = argv,
 		.dir = b->dir,
 		.err = &err,
-		.out_fd = log,
+		.out_fd = b->lock,
 		.ret_status = &status,
 	};
 	int r;
 
-	if (log <= 0)
-		return mk_fail(b->call, errno, "%s: %s", log_path, strerror(errno));
 	r = mk_exec_run(b->call, &exec);
 	if (r == 0 && status == 0)
 		return 0;
@@ -308,6 +306,7 @@ static int build(struct build *b, const char *name, const struct mk_buf *text, i
 		return r;
 	if (mkdirat(envs, base, 0700) < 0)
 		return mk_fail(b->call, errno, "%s: %s", b->env, strerror(errno));
+	(void)!ftruncate(b->lock, 0);
 	line = mk_strf("building the environment of %s in %s", name, b->env);
 	note(b->order, line);
 	if (b->order->plan->python_env)
@@ -330,7 +329,7 @@ static int build(struct build *b, const char *name, const struct mk_buf *text, i
 /* Waits for whoever builds the same one, without being deaf to a cancel. */
 static int lock(struct mk_call *call, const char *path, int *ret)
 {
-	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return mk_fail(call, errno, "%s: %s", path, strerror(errno));
@@ -394,6 +393,7 @@ int mk_venv_prepare(struct mk_call *call, struct mk_site *site, const struct mk_
 	r = lock(call, lock_path, &locked);
 	if (r < 0)
 		return r;
+	b.lock = locked;
 	if (access(complete, F_OK) < 0)
 		r = build(&b, name, &text, envs);
 	if (r < 0)
