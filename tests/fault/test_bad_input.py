@@ -308,55 +308,6 @@ def test_refused_spec(bad, what, text, code, sentence):
     bad.unchanged(before, processes)
 
 
-@pytest.fixture(scope="module")
-def hostile(bad):
-    """Links out of the tree, a submodule that would run a program, 300 MB, 50 000 files."""
-    work = os.path.join(bad.platform.dir, "hostile")
-    os.makedirs(os.path.join(work, "many"))
-    os.mkdir(os.path.join(work, "sub"))
-    os.symlink("/etc/passwd", os.path.join(work, "out"))
-    os.symlink("../../../..", os.path.join(work, "up"))
-    os.symlink("/etc/passwd", os.path.join(work, "sub", "MLproject"))
-    with open(os.path.join(work, "big.bin"), "wb") as f:
-        f.truncate(300 << 20)
-    with open(os.path.join(work, ".gitmodules"), "w") as f:
-        f.write(f'[submodule "mod"]\n\tpath = mod\n\turl = ext::touch {work}.pwned\n')
-    for i in range(50000):
-        with open(os.path.join(work, "many", f"f{i:05d}"), "w"):
-            pass
-    bad.platform.sh(f"cd {work} && git init -q -b main && git add -A && git update-index --add "
-                    f"--cacheinfo 160000,{'1' * 40},mod && git commit -qm hostile", timeout=300)
-    os.mkdir(bad.path("projects/p/code/hostile"))
-    with open(bad.path("projects/p/code/hostile/repository.yaml"), "w") as f:
-        f.write(f"uri: {work}\n")
-    wait_for(lambda: os.path.exists(bad.path("projects/p/code/hostile/branches/main/big.bin")),
-             "the fetch of 300 MB", 120)
-    yield bad.platform.run("git", "rev-parse", "HEAD", cwd=work).stdout[:8]
-    assert not os.path.exists(work + ".pwned")
-
-
-@pytest.mark.parametrize("what,text,code,sentence", HOSTILE, ids=[h[0] for h in HOSTILE])
-def test_hostile_repository(bad, hostile, what, text, code, sentence):
-    test_refused_spec(bad, what, "code: {repository: hostile, branch: main}\n" + text, code,
-                      sentence.replace("COMMIT", hostile))
-
-
-def test_hostile_repository_runs(bad, hostile):
-    run = bad.submit("code: {repository: hostile, branch: main}\nartifacts: [out, up, big.bin]\n"
-                     "command: 'ls many | wc -l; stat -c %s big.bin; readlink out up; ls -A mod'\n")
-    ended(run)
-    assert read(run, "logs/stdout") == "50000\n314572800\n/etc/passwd\n../../../..\n"
-    assert os.listdir(run + "/artifacts") == ["big.bin"]
-    assert os.stat(run + "/artifacts/big.bin").st_size == 300 << 20
-    log = read(run, "logs/submission")
-    for line in ("left out: mod (a submodule)", "out left out: a link out of the working directory",
-                 "up left out: a link out of the working directory"):
-        assert line in log
-    tree = bad.path("projects/p/code/hostile/branches/main/")
-    assert len(os.listdir(tree + "many")) == 50000
-    assert os.readlink(tree + "out") == "/etc/passwd" and os.listdir(tree + "mod") == []
-
-
 def test_everything_asked_is_shown():
     with open(os.path.join(os.path.dirname(__file__), "test_full_disk.py"), encoding="utf-8") as f:
         full_disk = f.read()
@@ -494,6 +445,57 @@ def test_value_of_a_parameter_never_becomes_shell_code(bad):
     assert read(run, "params/value").rstrip("\n") == value
     work = os.path.realpath(os.path.join(run, "workdir"))
     assert not [f for _, _, files in os.walk(work) for f in files if f == "x"]
+
+
+# --- a hostile repository: from here on the project has two ----------------------------------
+
+@pytest.fixture(scope="module")
+def hostile(bad):
+    """Links out of the tree, a submodule that would run a program, 300 MB, 50 000 files."""
+    work = os.path.join(bad.platform.dir, "hostile")
+    os.makedirs(os.path.join(work, "many"))
+    os.mkdir(os.path.join(work, "sub"))
+    os.symlink("/etc/passwd", os.path.join(work, "out"))
+    os.symlink("../../../..", os.path.join(work, "up"))
+    os.symlink("/etc/passwd", os.path.join(work, "sub", "MLproject"))
+    with open(os.path.join(work, "big.bin"), "wb") as f:
+        f.truncate(300 << 20)
+    with open(os.path.join(work, ".gitmodules"), "w") as f:
+        f.write(f'[submodule "mod"]\n\tpath = mod\n\turl = ext::touch {work}.pwned\n')
+    for i in range(50000):
+        with open(os.path.join(work, "many", f"f{i:05d}"), "w"):
+            pass
+    bad.platform.sh(f"cd {work} && git init -q -b main && git add -A && git update-index --add "
+                    f"--cacheinfo 160000,{'1' * 40},mod && git commit -qm hostile", timeout=300)
+    os.mkdir(bad.path("projects/p/code/hostile"))
+    with open(bad.path("projects/p/code/hostile/repository.yaml"), "w") as f:
+        f.write(f"uri: {work}\n")
+    wait_for(lambda: os.path.exists(bad.path("projects/p/code/hostile/branches/main/big.bin")),
+             "the fetch of 300 MB", 120)
+    yield bad.platform.run("git", "rev-parse", "HEAD", cwd=work).stdout[:8]
+    assert not os.path.exists(work + ".pwned")
+
+
+@pytest.mark.parametrize("what,text,code,sentence", HOSTILE, ids=[h[0] for h in HOSTILE])
+def test_hostile_repository(bad, hostile, what, text, code, sentence):
+    test_refused_spec(bad, what, "code: {repository: hostile, branch: main}\n" + text, code,
+                      sentence.replace("COMMIT", hostile))
+
+
+def test_hostile_repository_runs(bad, hostile):
+    run = bad.submit("code: {repository: hostile, branch: main}\nartifacts: [out, up, big.bin]\n"
+                     "command: 'ls many | wc -l; stat -c %s big.bin; readlink out up; ls -A mod'\n")
+    ended(run)
+    assert read(run, "logs/stdout") == "50000\n314572800\n/etc/passwd\n../../../..\n"
+    assert os.listdir(run + "/artifacts") == ["big.bin"]
+    assert os.stat(run + "/artifacts/big.bin").st_size == 300 << 20
+    log = read(run, "logs/submission")
+    for line in ("left out: mod (a submodule)", "out left out: a link out of the working directory",
+                 "up left out: a link out of the working directory"):
+        assert line in log
+    tree = bad.path("projects/p/code/hostile/branches/main/")
+    assert len(os.listdir(tree + "many")) == 50000
+    assert os.readlink(tree + "out") == "/etc/passwd" and os.listdir(tree + "mod") == []
 
 
 # --- the database ------------------------------------------------------------------------------
