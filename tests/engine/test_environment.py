@@ -130,7 +130,7 @@ def test_another_python_is_refused_with_both_versions(engine):
 
 CONDA = """#!/bin/sh
 # A recording stub of conda: it makes the directory and tells how it was called.
-echo "$0 $*" >> {record}
+echo "$0 $* ($CONDA_ALWAYS_YES)" >> {record}
 while [ $# -gt 0 ]; do [ "$1" = -p ] && mkdir -p "$2/bin"; shift; done
 """
 
@@ -150,4 +150,4 @@ def test_a_stub_of_conda_gets_the_right_command(engine, platform):
     prefix, path = run.file("stdout").splitlines()
     assert path.startswith(prefix + "/bin:")
     with open(record) as f:
-        assert f.read() == f"{tools}/micromamba create -y -p {prefix} -f {run.workdir}/conda.yaml\n"
+        assert f.read() == f"{tools}/micromamba create -y -p {prefix} -f {run.workdir}/conda.yaml (true)\n"

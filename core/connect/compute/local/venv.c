@@ -167,10 +167,13 @@ static int find_python(struct build *b, const char *name, const char *wanted, ch
 static int run_tool(struct build *b, const char *what, const char *const *argv)
 {
 	_cleanup_buf_ struct mk_buf err = MK_BUF(4096);
+	/* The directory is there, so conda asks whether to go on; nobody is there to answer. */
+	static const char *const env[] = {"CONDA_ALWAYS_YES=true", "MAMBA_ALWAYS_YES=true", NULL};
 	int status = 0;
 	struct mk_exec exec = {
 		.remote = "local",
 		.argv = argv,
+		.env = env,
 		.dir = b->dir,
 		.err = &err,
 		.out_fd = b->lock,
