@@ -53,7 +53,9 @@ static char *join(const char *a, const char *b, const char *c)
 {
 	struct mk_buf text = MK_BUF(2 * MAX_URI);
 
-	(void)mk_buf_printf(&text, "%s%s%s", a, b, c);
+	(void)mk_buf_puts(&text, a);
+	(void)mk_buf_puts(&text, b);
+	(void)mk_buf_puts(&text, c);
 	return mk_buf_steal(&text);
 }
 
