@@ -86,11 +86,12 @@ def bootstrap(release):
         raise Missing("making a machine needs root")
     if not shutil.which("debootstrap"):
         raise Missing("no debootstrap")
+    archive = mirror(release)
     os.makedirs(KEPT, exist_ok=True)
     about, made = RELEASES[release], tempfile.mkdtemp(prefix=f"{release}.", dir=KEPT)
     r = subprocess.run(["debootstrap", "--variant=minbase",     # nothing but apt
                         f"--components={about.get('components', 'main')}", release, made,
-                        mirror(release)], text=True, errors="replace",
+                        archive], text=True, errors="replace",
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if r.returncode:
         shutil.rmtree(made)
