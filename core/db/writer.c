@@ -26,6 +26,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <mantik/trace.h>
+
 enum {
 	GROUP_MAX = 256,
 	COMMIT_TRIES = 3, /* each waits for readers of a rollback journal up to BUSY_LIMIT_MS */
@@ -123,6 +125,21 @@ static int commit(struct mk_call *call, struct mk_db *db)
 	if (in_transaction(db))
 		(void)sqlite3_exec(db->writer->sql, "ROLLBACK", NULL, NULL, NULL);
 	return r;
+}
+
+static void trace_group(const struct mk_write *group, int64_t began)
+{
+	uint64_t number = group->call->number;
+	int n = 0, failed = 0;
+	bool durable = false;
+
+	for (; group; group = group->next) {
+		n++;
+		failed += group->result < 0;
+		durable = durable || group->durable == MK_DURABLE;
+	}
+	mk_trace(MK_TRACE_DB, number, "%d writes%s %lld us: %d refused", n,
+		 durable ? ", durable" : "", (long long)(mk_now_mono() - began) / 1000, failed);
 }
 
 static void run_group(struct mk_db *db, struct mk_write *group)
@@ -251,7 +268,12 @@ static void *writer(void *arg)
 		pthread_mutex_unlock(&db->lock);
 		if (!group)
 			break;
+
+		int64_t began = mk_now_mono();
+
 		run_group(db, group);
+		if (mk_tracing(MK_TRACE_DB))
+			trace_group(group, began);
 		tell(db, group);
 		if (db->unsynced_since && mk_now_mono() - db->unsynced_since > MK_SEC)
 			sync_log(db);

@@ -9,6 +9,8 @@
  * A program that leaves children behind (an ssh ControlMaster keeps stderr open) has ended when it
  * has ended: pipes are drained of what is there, never read to their end.
  */
+#include <mantik/trace.h>
+
 #include "exec.h"
 
 #include <errno.h>
@@ -411,9 +413,26 @@ static int judge(struct mk_call *call, struct program *p)
 	return 0;
 }
 
+static void trace(const struct mk_call *call, const struct program *p, int64_t began, int r)
+{
+	_cleanup_buf_ struct mk_buf words = MK_BUF(1 << 15);
+	long long us = (mk_now_mono() - began) / 1000;
+
+	for (const char *const *word = p->exec->argv; *word; word++)
+		(void)mk_buf_printf(&words, "%s ", *word);
+	if (r < 0 && r != -EREMOTEIO)
+		mk_trace(MK_TRACE_EXEC, call->number, "%spid %d %lld us: %s", mk_buf_text(&words),
+			 (int)p->pid, us, strerrorname_np(-r));
+	else
+		mk_trace(MK_TRACE_EXEC, call->number, "%spid %d %lld us: %s %d", mk_buf_text(&words),
+			 (int)p->pid, us, p->end.si_code == CLD_EXITED ? "exit" : "signal",
+			 p->end.si_status);
+}
+
 int mk_exec_run(struct mk_call *call, const struct mk_exec *exec)
 {
 	struct program p = {.exec = exec, .pidfd = -1, .out = -1, .err = -1};
+	int64_t began = mk_now_mono();
 	int r;
 
 	if (exec->remote) {
@@ -435,5 +454,7 @@ int mk_exec_run(struct mk_call *call, const struct mk_exec *exec)
 		}
 	}
 	reap(&p);
+	if (mk_tracing(MK_TRACE_EXEC))
+		trace(call, &p, began, r);
 	return r;
 }

@@ -7,6 +7,8 @@
  */
 #include "op.h"
 
+#include <mantik/trace.h>
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -261,12 +263,12 @@ static char *op_path(struct op *op)
 
 static void trace(struct op *op, int r)
 {
-	if (!op->mount->trace && !fs_tracing(op->mount->tree))
+	if (!mk_tracing(MK_TRACE_FUSE))
 		return;
 
 	_cleanup_free_ char *path = op_path(op);
 
-	trace_op(op->mount->trace, op, r, path);
+	trace_op(op, r, path);
 }
 
 static void record(struct op *op, int r, struct mk_error *error)

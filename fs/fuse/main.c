@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <mantik/trace.h>
 #include <mantik/mountpoint.h>
 
 #include "options.h"
@@ -372,6 +373,7 @@ int main(int argc, char **argv)
 		(void)puts("mantikfs " MANTIK_VERSION);
 	} else {
 		block_signals();
+		mk_trace_to(MK_TRACE_LOG, start.options.trace, mk_trace_stderr, NULL);
 		code = start.options.foreground ? run(&start) : start_child(&start);
 	}
 	fs_options_free(&start.options);

@@ -33,7 +33,6 @@
 #include "tree/tree.h"
 
 struct sweeper;
-struct trace;
 
 enum { FLOODS = 16 };
 
@@ -44,7 +43,6 @@ struct mount {
 	struct fuse_session *session;
 	struct mk_lanes *lanes;
 	struct sweeper *sweeper;
-	struct trace *trace; /* NULL: off */
 	int64_t metadata_timeout; /* ns */
 	void (*ready)(void *arg); /* called once, when the kernel has sent INIT */
 	void *ready_arg;
@@ -190,9 +188,6 @@ enum flood { FLOOD_SHOW, FLOOD_LAST, FLOOD_HIDE };
 enum flood flood_look(struct mount *mount, const struct op *op, int error);
 
 /* trace.c */
-struct trace *trace_new(int fd);
-void trace_free(struct trace *trace);
-/* trace: NULL, or where else a line goes. */
-void trace_op(struct trace *trace, const struct op *op, int r, const char *path);
+void trace_op(const struct op *op, int r, const char *path);
 
 #endif

@@ -12,8 +12,9 @@
 #include <string.h>
 
 #include <mantik/call.h>
+#include <mantik/trace.h>
 
-enum kind { YES, TEXT, DURATION, KERNEL, IGNORED };
+enum kind { YES, TEXT, DURATION, TRACE, KERNEL, IGNORED };
 
 struct word {
 	const char *name;
@@ -35,7 +36,7 @@ static const struct word words[] = {
 	 "other users may enter; modes are checked by the kernel then"},
 	{"auto_unmount", KERNEL, 0, NULL, "unmount even if the daemon is killed"},
 	{"no_daemon", YES, AT(no_daemon), NULL, "never start mantikd"},
-	{"trace", YES, AT(trace), NULL, "one line for each operation to the log"},
+	{"trace", TRACE, AT(trace), "WHAT", "a line to the log for all that fuse:exec:db do"},
 	{"log", TEXT, AT(log_file), "FILE", "where the daemon writes its messages"},
 	{"nosuid", IGNORED}, {"nodev", IGNORED}, {"noatime", IGNORED}, /* always set */
 	{"noexec", KERNEL},
@@ -52,7 +53,7 @@ static const struct toggle {
 	const char *help;
 } toggles[] = {
 	{"--foreground", "-f", NULL, AT(foreground), "do not go into the background"},
-	{"--trace", NULL, "trace", 0, "the same as -o trace"},
+	{"--trace", NULL, "trace", 0, "the same as -o trace=all"},
 	{"--read-only", "-r", "ro", 0, "the same as -o ro"},
 	{"--help", "-h", NULL, AT(help), "show this"},
 	{"--version", "-V", NULL, AT(version), "show the version"},
@@ -101,6 +102,8 @@ static int take_word(struct fs_options *options, const char *name, const char *v
 			word = &words[i];
 	if (!word)
 		return refuse(why, "unknown option -o %s; see mantikfs --help", name);
+	if (word->kind == TRACE && !value)
+		value = "all";
 	if (!!word->value != !!(value && *value))
 		return refuse(why, word->value ? "-o %s needs a value" : "-o %s takes no value",
 			      name);
@@ -115,6 +118,11 @@ static int take_word(struct fs_options *options, const char *name, const char *v
 	case DURATION:
 		if (parse_duration(value, member) < 0)
 			return refuse(why, "-o metadata_timeout=%s: not a time, say 10s or 500ms",
+				      value);
+		break;
+	case TRACE:
+		if (mk_trace_parse(value, strlen(value), member) < 0)
+			return refuse(why, "-o trace=%s: not a list of fuse:exec:db, all or off",
 				      value);
 		break;
 	case KERNEL:
@@ -161,6 +169,8 @@ static int take_words(struct fs_options *options, const char *text, struct mk_bu
 
 static int take_switch(struct fs_options *options, const char *arg, struct mk_buf *why)
 {
+	if (strncmp(arg, "--trace=", 8) == 0)
+		return take_word(options, "trace", arg + 8, why);
 	for (size_t i = 0; i < sizeof(toggles) / sizeof(*toggles); i++) {
 		const struct toggle *t = &toggles[i];
 

@@ -13,7 +13,8 @@ struct fs_options {
 	char *data_dir, *cache_dir, *config_dir;
 	char *log_file;		  /* of the daemon; NULL: none */
 	int64_t metadata_timeout; /* ns, 0: the configured one */
-	bool foreground, trace, read_only, allow_other, no_daemon;
+	unsigned trace; /* components */
+	bool foreground, read_only, allow_other, no_daemon;
 	bool help, version;
 	struct mk_buf kernel; /* options for the kernel and fusermount3: ",ro,nosuid" */
 };

@@ -242,7 +242,6 @@ int session_serve(struct mk_call *call, const struct session_plan *plan, bool *r
 		fs_tree_mounted(mount.tree, minor);
 		raise_readahead(minor);
 	}
-	mount.trace = plan->options->trace ? trace_new(STDERR_FILENO) : NULL;
 	mount.lanes = mk_lanes_new(LANE_THREADS);
 	mount.sweeper = sweeper_new(&mount);
 	r = loop(call, &mount);
@@ -255,7 +254,6 @@ int session_serve(struct mk_call *call, const struct session_plan *plan, bool *r
 		return r; /* what the stuck thread uses stays until exit */
 	mk_lanes_free(mount.lanes);
 	sweeper_free(mount.sweeper);
-	trace_free(mount.trace);
 	drop_files(&mount);
 	fuse_session_destroy(mount.session);
 	return r;

@@ -372,6 +372,7 @@ void fs_tree_free(struct fs_tree *tree)
 {
 	if (!tree)
 		return;
+	mk_trace_to(MK_TRACE_MOUNT, 0, NULL, NULL);
 	for (size_t i = 0; i < FS_TEXT_SLOTS; i++)
 		fs_text_unref(tree->texts[i].text);
 	for (size_t i = 0; i < FS_FILE_BUCKETS; i++) {

@@ -31,6 +31,7 @@
 #include <mantik/project.h>
 #include <mantik/run.h>
 #include <mantik/site.h>
+#include <mantik/trace.h>
 
 #include "tree.h"
 
@@ -468,7 +469,6 @@ struct fs_tree {
 	gid_t gid;
 	int64_t started; /* realtime */
 	_Atomic uint64_t ops[FS_OP_COUNT];
-	_Atomic bool tracing;
 	_Atomic uint64_t renders; /* texts made: `ls` of runs must not count here */
 
 	pthread_mutex_t lock; /* protects all that follows */
@@ -508,6 +508,8 @@ static inline void fs_unlock(struct fs_tree *tree)
 }
 
 int fs_stats_render(struct fs_tree *tree, struct mk_buf *ret);
+/* Takes what .mantik/trace shows (mantik/trace.h). */
+mk_trace_line fs_trace_line;
 void fs_log_line(struct fs_tree *tree, const char *fmt, ...) _printf_(2, 3);
 
 /* nouns/run.c and nouns/keys.c: snapshots kept in the tree. */

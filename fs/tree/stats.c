@@ -103,13 +103,10 @@ void fs_log_line(struct fs_tree *tree, const char *fmt, ...)
 	add_line(tree, &tree->log, line.data, line.len);
 }
 
-bool fs_tracing(struct fs_tree *tree)
+void fs_trace_line(void *arg, const char *line, size_t len)
 {
-	return atomic_load_explicit(&tree->tracing, memory_order_relaxed);
-}
+	struct fs_tree *tree = arg;
 
-void fs_trace_line(struct fs_tree *tree, const char *line, size_t len)
-{
 	if (len < FS_LOG_BYTES / 2)
 		add_line(tree, &tree->trace, line, len);
 }

@@ -148,9 +148,6 @@ enum fs_op {
 	FS_OP_RMDIR, FS_OP_RENAME, FS_OP_STATFS, FS_OP_ACCESS, FS_OP_INTERRUPT, FS_OP_COUNT,
 };
 void fs_count(struct fs_tree *tree, enum fs_op op);
-/* .mantik/trace: whether somebody asked for it, and a line (with its end) of the front end's. */
-bool fs_tracing(struct fs_tree *tree);
-void fs_trace_line(struct fs_tree *tree, const char *line, size_t len);
 /* Gauges for stats.json, set by the front end: threads, parked, running … name is static. */
 void fs_gauge(struct fs_tree *tree, const char *name, int64_t value);
 

@@ -743,15 +743,6 @@ void fs_count(struct fs_tree *tree, enum fs_op op)
 	pthread_mutex_unlock(&tree->lock);
 }
 
-bool fs_tracing(struct fs_tree *tree)
-{
-	return false;
-}
-
-void fs_trace_line(struct fs_tree *tree, const char *line, size_t len)
-{
-}
-
 void fs_gauge(struct fs_tree *tree, const char *name, int64_t value)
 {
 	pthread_mutex_lock(&tree->lock);

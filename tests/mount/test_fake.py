@@ -420,7 +420,7 @@ def test_help_names_every_option(platform):
 
 
 def test_trace_tells_what_was_asked(platform):
-    with Fake(platform, "trace") as fake:
+    with Fake(platform, "trace=fuse") as fake:
         platform.run("cat", fake.path("read:twice:a:b"))
         wait_for(lambda: "lane b 2 punts" in fake.log(), "the trace")
         assert " read /read:twice:a:b " in fake.log()

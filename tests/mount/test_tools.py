@@ -4,6 +4,7 @@ import filecmp
 import hashlib
 import mmap
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -212,3 +213,19 @@ def test_trace_is_switched_on_and_off(shared, shared_mount):
     with pytest.raises(OSError) as e, open(trace, "w") as f:
         f.write("maybe\n")
     assert e.value.errno == 22
+
+
+def test_trace_of_components(shared, shared_mount):
+    trace = shared_mount.path(".mantik/trace")
+    code = shared_mount.path("projects/p/code/traced")
+    os.mkdir(code)
+    shared.sh(f"echo exec db > {trace}")
+    shared.run("cp", "/dev/stdin", code + "/repository.yaml", check=False,
+               input="uri: http://ana:hunter2secret@127.0.0.1:9/x\n")
+    shared.sh(f"echo off > {trace}")
+    with open(trace) as f:
+        lines = [l.split(" ", 1)[1] for l in f.read().splitlines()]
+    new = [l for l in lines if not l.startswith("fuse ")]
+    assert [l for l in new if re.match(r"exec #\d+ git .* pid \d+ \d+ us: ", l)], lines
+    assert [l for l in new if re.match(r"db( #\d+)? \d+ writes", l)], lines
+    assert "hunter2secret" not in "".join(lines)

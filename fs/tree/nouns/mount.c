@@ -113,13 +113,14 @@ int fs_mount_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 	return mk_fail(at->call, EINVAL, ".mantik/ctl: unknown word, it takes: refresh forget");
 }
 
-/* on: every answered operation is a line from now on; off: what there is stays to be read. */
+/* What there is stays to be read when it is switched off. */
 int fs_trace_commit(struct fs_at *at, struct fs_commit *commit)
 {
-	bool on = is_word(commit, "on");
+	unsigned components;
 
-	if (!on && !is_word(commit, "off"))
-		return mk_fail(at->call, EINVAL, ".mantik/trace: unknown word, it takes: on off");
-	atomic_store(&at->tree->tracing, on);
+	if (mk_trace_parse(commit->text, commit->len, &components) < 0)
+		return mk_fail(at->call, EINVAL,
+			       ".mantik/trace: unknown word, it takes: on off %s", mk_trace_names());
+	mk_trace_to(MK_TRACE_MOUNT, components, fs_trace_line, at->tree);
 	return 0;
 }
