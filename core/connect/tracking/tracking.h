@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a tracking store must offer, and the manual of it. One implementation a file or folder
+ * below core/connect/tracking (mlflow: the REST API of a server), listed in registry.c. It knows
+ * one kind of store and nothing of our database; core/domain/index.c is the only caller and
+ * mirrors what comes.
+ *
+ * Everything waits for the remote (lane: the connection's name) and honours the call. Lists are
+ * paged by an opaque token: *token is NULL for the first page and NULL after the last; the
+ * implementation frees and replaces it. What is emitted is valid during emit; a negative result of
+ * emit ends the page and is passed on.
+ *
+ * Foreign texts have been made safe when they come here: UTF-8 without NUL, numbers in range,
+ * lists limited. Errors: ENOENT gone at the server; EACCES, ENOKEY, EKEYEXPIRED not allowed; EBUSY
+ * throttled; EINVAL refused; EREMOTEIO nonsense; EHOSTUNREACH, ETIMEDOUT, EINTR.
+ */
+#ifndef MK_TRACKING_H
+#define MK_TRACKING_H
+
+#include <mantik/run.h>
+
+struct mk_tracking; /* one opened connection; several threads may use it at a time */
+
+struct mk_t_pair {
+	const char *key, *value;
+};
+struct mk_t_metric { /* the last point of a key */
+	const char *key;
+	struct mk_point last; /* value as double; time in ns */
+};
+struct mk_t_experiment {
+	const char *id, *name;
+	const char *artifact_location;
+	int64_t created, updated; /* ns, 0 unknown */
+	bool deleted;
+	const struct mk_t_pair *tags;
+	size_t n_tags;
+};
+struct mk_t_dataset { /* an input of a run */
+	const char *name, *digest, *source_type, *source, *context;
+};
+struct mk_t_run {
+	const char *id, *experiment_id, *name, *user;
+	enum mk_status status;
+	int64_t started, ended; /* ns, 0 none */
+	bool deleted;
+	const char *artifact_uri;
+	const struct mk_t_pair *params, *tags;
+	size_t n_params, n_tags;
+	const struct mk_t_metric *metrics;
+	size_t n_metrics;
+	const struct mk_t_dataset *datasets;
+	size_t n_datasets;
+	const char *const *models; /* ids of logged models (outputs) */
+	size_t n_models;
+};
+struct mk_t_file {
+	const char *path; /* relative to the root that was asked */
+	bool is_dir;
+	int64_t size; /* -1 unknown */
+};
+struct mk_t_version {
+	const char *version, *run_id, *stage, *status, *description, *source;
+	int64_t created, updated;
+	const char *const *aliases;
+	size_t n_aliases;
+	const struct mk_t_pair *tags;
+	size_t n_tags;
+};
+struct mk_t_model { /* registered */
+	const char *name, *description;
+	int64_t created, updated;
+	const struct mk_t_pair *tags;
+	size_t n_tags;
+};
+
+typedef int mk_t_experiment_emit(void *arg, const struct mk_t_experiment *experiment);
+typedef int mk_t_run_emit(void *arg, const struct mk_t_run *run);
+typedef int mk_t_file_emit(void *arg, const struct mk_t_file *file);
+typedef int mk_t_model_emit(void *arg, const struct mk_t_model *model);
+typedef int mk_t_version_emit(void *arg, const struct mk_t_version *version);
+
+struct mk_t_query {
+	const char *const *experiment_ids; /* at least one, at most 100 */
+	size_t n_experiments;
+	bool deleted;		/* only deleted ones; else only active ones */
+	int64_t started_since;	/* ns; > 0: only runs that started at or after it */
+	bool live;		/* only SCHEDULED and RUNNING */
+	int limit;		/* of a page: 1000 unless smaller */
+};
+
+/* Where the bytes of a run's, a logged model's or a version's files are asked for. */
+enum mk_t_root { MK_T_RUN, MK_T_LOGGED_MODEL, MK_T_VERSION };
+struct mk_t_place {
+	enum mk_t_root root;
+	const char *id;	     /* run id, model id, or name of the registered model */
+	const char *version; /* MK_T_VERSION */
+};
+
+struct mk_tracking_ops {
+	const char *kind; /* of the connection: "mlflow" */
+	/* Reads the configuration and opens nothing: never waits. */
+	int (*open)(struct mk_call *call, struct mantik *m, const char *connection,
+		    struct mk_tracking **ret);
+	void (*close)(struct mk_tracking *t);
+
+	int (*experiments)(struct mk_call *call, struct mk_tracking *t, char **token,
+			   mk_t_experiment_emit *emit, void *arg); /* deleted ones, too */
+	int (*runs)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_query *query,
+		    char **token, mk_t_run_emit *emit, void *arg); /* newest start first */
+	int (*run)(struct mk_call *call, struct mk_tracking *t, const char *id,
+		   mk_t_run_emit *emit, void *arg);
+	/* Points in the server's order, appended to *points (malloc; the caller frees). */
+	int (*history)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		       const char *key, char **token, struct mk_point **points, size_t *n);
+	/* One directory level below path ("" the root). A missing path emits nothing. */
+	int (*files)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
+		     const char *path, char **token, mk_t_file_emit *emit, void *arg);
+	/* Bytes from offset on, len < 0: to the end. The sink gets them in order, from exactly
+	 * offset (a server that ignores ranges is read from the beginning and cut). *ret_total: size
+	 * of the whole file if the answer told it, else -1. etag: NULL, or the version that must
+	 * still be there (ESTALE). */
+	int (*read)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
+		    const char *path, int64_t offset, int64_t len, char **etag,
+		    int (*sink)(void *arg, const void *data, size_t len), void *arg,
+		    int64_t *ret_total);
+	int (*models)(struct mk_call *call, struct mk_tracking *t, char **token,
+		      mk_t_model_emit *emit, void *arg);
+	int (*versions)(struct mk_call *call, struct mk_tracking *t, const char *model,
+			char **token, mk_t_version_emit *emit, void *arg);
+};
+
+extern const struct mk_tracking_ops mk_tracking_mlflow;
+
+#endif

@@ -1,0 +1,74 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Version 2: what is mirrored from foreign tracking stores (core/domain/index.h).
+
+ALTER TABLE projects ADD COLUMN connection TEXT;	-- of the tracking store; NULL: ours
+ALTER TABLE experiments ADD COLUMN remote_id TEXT;	-- the store's id of it
+ALTER TABLE experiments ADD COLUMN remote_updated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE experiments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
+CREATE UNIQUE INDEX experiments_remote ON experiments (project_id, remote_id)
+	WHERE remote_id IS NOT NULL;
+
+ALTER TABLE runs ADD COLUMN remote_id TEXT;		-- the store's id; uid is the same unless taken
+ALTER TABLE runs ADD COLUMN artifact_uri TEXT;
+ALTER TABLE runs ADD COLUMN parent TEXT;		-- the store's id of the parent run
+CREATE UNIQUE INDEX runs_remote ON runs (project_id, remote_id) WHERE remote_id IS NOT NULL;
+CREATE INDEX runs_parent ON runs (project_id, parent) WHERE parent IS NOT NULL;
+
+-- 1: every point up to count is in `points`; 0: only the last one is known.
+ALTER TABLE metrics ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;
+
+-- When something of a store was last asked, and how far: what is 'experiments', 'runs:<id>',
+-- 'run:<id>', 'history:<run>/<key>', 'models'.
+CREATE TABLE marks (
+	project_id	INTEGER NOT NULL,
+	what		TEXT NOT NULL,
+	time		INTEGER NOT NULL,	-- of the question that was answered
+	value		TEXT,			-- where to go on
+	PRIMARY KEY (project_id, what)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run_datasets (
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	seq		INTEGER NOT NULL,
+	name		TEXT NOT NULL,
+	digest		TEXT NOT NULL,
+	source_type	TEXT NOT NULL,
+	source		TEXT NOT NULL,
+	context		TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Models a run logged (MLflow 3: m-…).
+CREATE TABLE run_models (
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	model_id	TEXT NOT NULL,
+	name		TEXT NOT NULL,
+	PRIMARY KEY (run_id, model_id)
+) STRICT, WITHOUT ROWID;
+
+-- Registered models of a project and their versions.
+CREATE TABLE models (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	project_id	INTEGER NOT NULL REFERENCES projects(id),
+	name		TEXT NOT NULL,
+	description	TEXT NOT NULL DEFAULT '',
+	created		INTEGER NOT NULL,
+	changed		INTEGER NOT NULL,
+	gone		INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (project_id, name)
+) STRICT;
+CREATE TABLE model_versions (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	model_id	INTEGER NOT NULL REFERENCES models(id),
+	version		TEXT NOT NULL,
+	run_id		TEXT,			-- the store's id
+	stage		TEXT NOT NULL DEFAULT '',
+	status		TEXT NOT NULL DEFAULT '',
+	description	TEXT NOT NULL DEFAULT '',
+	source		TEXT NOT NULL DEFAULT '',
+	aliases		TEXT NOT NULL DEFAULT '[]',	-- JSON list
+	tags		TEXT NOT NULL DEFAULT '{}',	-- JSON object
+	created		INTEGER NOT NULL,
+	changed		INTEGER NOT NULL,
+	UNIQUE (model_id, version)
+) STRICT;
