@@ -8,6 +8,24 @@
 
 enum { MAX_ITEMS = 1000000 };
 
+/* realloc() would leave a copy of a secret where it moved away from. */
+static char *enlarge(struct mk_buf *buf, size_t cap)
+{
+	if (!buf->secret)
+		return realloc(buf->data, cap);
+
+	char *data = malloc(cap);
+
+	if (!data)
+		return NULL;
+	if (buf->data) {
+		memcpy(data, buf->data, buf->len + 1);
+		explicit_bzero(buf->data, buf->cap);
+		free(buf->data);
+	}
+	return data;
+}
+
 char *mk_buf_room(struct mk_buf *buf, size_t len)
 {
 	if (buf->error)
@@ -25,7 +43,7 @@ char *mk_buf_room(struct mk_buf *buf, size_t len)
 		while (cap < need)
 			cap += cap / 2;
 
-		char *data = realloc(buf->data, cap);
+		char *data = enlarge(buf, cap);
 
 		if (!data) {
 			buf->error = -ENOMEM;
@@ -75,7 +93,12 @@ int mk_buf_vprintf(struct mk_buf *buf, const char *fmt, va_list ap)
 	}
 	if ((size_t)n < sizeof(small)) {
 		va_end(again);
-		return mk_buf_put(buf, small, (size_t)n);
+
+		int r = mk_buf_put(buf, small, (size_t)n);
+
+		if (buf->secret)
+			explicit_bzero(small, sizeof(small));
+		return r;
 	}
 
 	char *room = mk_buf_room(buf, (size_t)n);
@@ -122,8 +145,22 @@ char *mk_buf_steal(struct mk_buf *buf)
 	return data;
 }
 
+void mk_buf_wipe(struct mk_buf *buf)
+{
+	if (buf->data)
+		explicit_bzero(buf->data, buf->cap);
+	free(buf->data);
+	buf->data = NULL;
+	buf->len = buf->cap = 0;
+	buf->error = 0;
+}
+
 void mk_buf_free(struct mk_buf *buf)
 {
+	if (buf->secret) {
+		mk_buf_wipe(buf);
+		return;
+	}
 	free(buf->data);
 	buf->data = NULL;
 	buf->len = buf->cap = 0;

@@ -21,12 +21,20 @@ struct mk_buf {
 	size_t cap;
 	size_t limit; /* most bytes it may hold */
 	int error;    /* sticky, negative errno */
+	bool secret;  /* nothing of it is left behind in memory when it grows or is freed */
 };
 
 #define MK_BUF(limit_)                      \
 	(struct mk_buf)                     \
 	{                                   \
 		.limit = (size_t)(limit_)   \
+	}
+
+/* One that holds a secret. */
+#define MK_BUF_SECRET(limit_)                               \
+	(struct mk_buf)                                     \
+	{                                                   \
+		.limit = (size_t)(limit_), .secret = true   \
 	}
 
 enum {
@@ -48,12 +56,15 @@ const char *mk_buf_text(const struct mk_buf *buf);
 /* Hands the (NUL-terminated) bytes to the caller and empties the buffer. Never NULL. */
 char *mk_buf_steal(struct mk_buf *buf);
 void mk_buf_free(struct mk_buf *buf);
+/* Overwrites what it holds, then as mk_buf_free. */
+void mk_buf_wipe(struct mk_buf *buf);
 static inline int mk_buf_check(const struct mk_buf *buf)
 {
 	return buf->error;
 }
 
 #define _cleanup_buf_ _cleanup_(mk_buf_free)
+#define _cleanup_wipe_ _cleanup_(mk_buf_wipe)
 
 /* An ordered list of strings it owns; at most 1e6 of them. */
 struct mk_list {

@@ -29,6 +29,20 @@ static void buffer_prints_long_texts(void)
 	CHECK_TEXT(mk_buf_text(&buf), "00");
 }
 
+static void a_secret_buffer_grows(void)
+{
+	struct mk_buf buf = MK_BUF_SECRET(4096);
+
+	for (int i = 0; i < 100; i++)
+		CHECK_INT(mk_buf_printf(&buf, "%04d|", i), 0);
+	CHECK_INT(mk_buf_printf(&buf, "%0300d|", 7), 0);
+	CHECK_INT(buf.len, 801);
+	CHECK_INT(strncmp(buf.data + 495, "0099|0000", 9), 0);
+	mk_buf_wipe(&buf);
+	CHECK(!buf.data && !buf.len && buf.secret);
+	mk_buf_wipe(&buf);
+}
+
 static void pairs_keep_order_and_replace(void)
 {
 	_cleanup_pairs_ struct mk_pairs pairs = {};
@@ -115,7 +129,7 @@ static void punts_name_the_remote(void)
 
 int main(void)
 {
-	return RUN(TEST(buffer_keeps_its_limit), TEST(buffer_prints_long_texts),
+	return RUN(TEST(buffer_keeps_its_limit), TEST(buffer_prints_long_texts), TEST(a_secret_buffer_grows),
 		   TEST(pairs_keep_order_and_replace), TEST(numbers_read_back), TEST(times_are_utc),
 		   TEST(errors_are_one_line_and_prefixed), TEST(cancel_wakes_a_poll),
 		   TEST(punts_name_the_remote));
