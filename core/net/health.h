@@ -3,7 +3,8 @@
  * How remotes are, for this process: whether to ask them at all, and what .mantik/connections/ and
  * site.yaml say of them. The first time-out or refused connection opens the breaker: for 1 s, then
  * 2 s … 60 s, requests fail at once instead of making everybody wait in turn (architecture F3).
- * The first answer closes it. Any thread; never waits.
+ * The first answer closes it. When the time is up one request goes through to see. Any thread;
+ * never waits.
  */
 #ifndef MK_HEALTH_H
 #define MK_HEALTH_H
@@ -12,7 +13,8 @@
 
 /* 0: ask. -EHOSTUNREACH with `… down since 12:00:03 (connection refused), asked again in 4 s`. */
 int mk_health_check(struct mk_call *call, const char *remote) _must_check_;
-/* What came of a request: code 0 an answer came, else the errno and its text. ms, bytes: for show. */
+/* What came of a request: code 0 an answer came, EINTR nothing was learnt, else the errno and its
+ * text. ms, bytes: for show. */
 void mk_health_note(const char *remote, int code, const char *text, int64_t ms, int64_t bytes);
 
 struct mk_health {

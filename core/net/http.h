@@ -102,8 +102,10 @@ int mk_http_fail(struct mk_call *call, const struct mk_http_request *request,
 /* Checks a configured base URL: http or https, a host, no user, query or fragment; without slashes
  * at its end. EINVAL with the reason. */
 int mk_url_base(struct mk_call *call, const char *url, char **ret) _must_check_;
-/* scheme://host:port of a URL. */
+/* scheme://host:port of a URL, in lower case and always with its port; NULL: it is none. */
 char *mk_url_origin(const char *url);
+/* Is it this machine's own: localhost, 127.*, ::1? Such a URL is never asked for by a proxy. */
+bool mk_url_is_loopback(const char *url);
 /* Appends a text percent-encoded; slash: `/` stays (a path). */
 void mk_url_put(struct mk_buf *url, const char *text, bool slash);
 

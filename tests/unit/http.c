@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* URLs and the breaker; requests on the wire are in tests/net. */
+#include "net/http.h"
+
+#include "net/health.h"
+#include "test.h"
+
+static struct mk_call call;
+
+static const char *base(const char *url)
+{
+	static char *text;
+
+	free(text);
+	text = NULL;
+	if (mk_url_base(&call, url, &text) < 0)
+		return call.error.text;
+	return text;
+}
+
+static void takes_a_url_apart(void)
+{
+	CHECK_TEXT(base("http://host:5000"), "http://host:5000");
+	CHECK_TEXT(base("HTTPS://Host.Example/a/B//"), "https://host.example/a/B");
+	CHECK_TEXT(base("https://host:443/"), "https://host");
+	CHECK_TEXT(base("http://[::1]:5000/"), "http://[::1]:5000");
+	CHECK_TEXT(base("http://h/a/../b"), "http://h/b");
+	CHECK_TEXT(base("localhost:5000"),
+		   "\"localhost:5000\" is no URL: does it begin with https://?");
+	CHECK_TEXT(base("ftp://h/"), "\"ftp://h/\": a URL here is http:// or https://");
+	CHECK_TEXT(base("sqlite:///mlflow.db"), "\"sqlite:///mlflow.db\" is no URL");
+	CHECK_TEXT(base("http://ana:secret@h/"), "a URL here has no user and password in it: write "
+						 "them as user: and password:");
+	CHECK_TEXT(base("http://h/#/experiments/0"),
+		   "\"http://h/#/experiments/0\": a URL here ends before its #");
+	CHECK_TEXT(base("http://h/?x=1"), "\"http://h/?x=1\": a URL here ends before its ?");
+	CHECK_TEXT(base("http://h:99999/"), "\"http://h:99999/\" is no URL");
+	CHECK_TEXT(base("http://a b/"), "\"http://a b/\" is no URL");
+	CHECK_TEXT(base("http://h/\n"), "\"http://h/ \" is no URL");
+}
+
+static void origins(void)
+{
+	_cleanup_free_ char *a = mk_url_origin("https://Host/x?y#z");
+	_cleanup_free_ char *b = mk_url_origin("http://[::1]/");
+	_cleanup_free_ char *c = mk_url_origin("HTTP://h:8080");
+
+	CHECK_TEXT(a, "https://host:443");
+	CHECK_TEXT(b, "http://[::1]:80");
+	CHECK_TEXT(c, "http://h:8080");
+	CHECK(!mk_url_origin("databricks"));
+	CHECK(!mk_url_origin(""));
+	CHECK(mk_url_is_loopback("http://127.0.0.1:5000/x"));
+	CHECK(mk_url_is_loopback("http://localhost/"));
+	CHECK(mk_url_is_loopback("http://[::1]:1/"));
+	CHECK(!mk_url_is_loopback("http://127.0.0.1.example.org/"));
+	CHECK(!mk_url_is_loopback("http://localhost.example.org/"));
+}
+
+static void encodes(void)
+{
+	_cleanup_buf_ struct mk_buf buf = MK_BUF(1000);
+
+	mk_url_put(&buf, "a b/ü%?#&=+~.-_", true);
+	CHECK_TEXT(mk_buf_text(&buf), "a%20b/%C3%BC%25%3F%23%26%3D%2B~.-_");
+	mk_buf_truncate(&buf, 0);
+	mk_url_put(&buf, "a/b", false);
+	CHECK_TEXT(mk_buf_text(&buf), "a%2Fb");
+}
+
+static void breaker_opens_and_closes(void)
+{
+	struct mk_health health;
+
+	mk_health_get("b", &health);
+	CHECK(!health.known);
+	CHECK_INT(mk_health_check(&call, "b"), 0);
+	mk_health_note("b", ECONNREFUSED, "connection refused", 3, 0);
+	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
+	CHECK(strncmp(call.error.text, "b: down since 20", 16) == 0);
+	CHECK(strstr(call.error.text, "(connection refused), asked again in 1 s"));
+	CHECK_INT(mk_health_check(&call, "another"), 0);
+
+	/* What failed at the same time does not make it longer. */
+	for (int i = 0; i < 10; i++)
+		mk_health_note("b", ETIMEDOUT, "no answer", 3, 0);
+	mk_health_get("b", &health);
+	CHECK(health.known && health.down_since && health.failures == 11);
+	CHECK_TEXT(health.error, "connection refused");
+
+	int64_t until = mk_now_mono() + 3 * MK_SEC;
+
+	while (mk_health_check(&call, "b") < 0 && mk_now_mono() < until)
+		usleep(10000);
+	CHECK(mk_now_mono() < until);
+	/* One asks; the others are told no until it knows. */
+	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
+	mk_health_note("b", EINTR, NULL, 0, 0);
+	CHECK_INT(mk_health_check(&call, "b"), 0);
+	mk_health_note("b", ETIMEDOUT, "no answer", 3, 0);
+	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
+	CHECK(strstr(call.error.text, "(no answer), asked again in 2 s"));
+	mk_health_note("b", 0, NULL, 7, 100);
+	CHECK_INT(mk_health_check(&call, "b"), 0);
+	mk_health_get("b", &health);
+	CHECK(!health.down_since && health.ms == 7 && health.bytes == 100 && health.last);
+}
+
+static void wipes(void)
+{
+	struct mk_buf buf = MK_BUF(100);
+
+	(void)mk_buf_puts(&buf, "hunter2");
+	mk_buf_wipe(&buf);
+	CHECK(!buf.data && !buf.len);
+	mk_buf_wipe(&buf);
+}
+
+int main(void)
+{
+	mk_call_init(&call);
+
+	int r = RUN(TEST(takes_a_url_apart), TEST(origins), TEST(encodes),
+		    TEST(breaker_opens_and_closes), TEST(wipes));
+
+	mk_call_done(&call);
+	return r;
+}
