@@ -11,6 +11,7 @@
 
 struct mk_git;
 struct mk_options;
+struct mk_vault;
 
 struct mantik {
 	struct mk_db *db;
@@ -24,6 +25,7 @@ struct mantik {
 	char *read_only_why;
 	_Atomic int64_t kept_at; /* mono: mantik_keep() looked */
 	struct mk_options *options; /* core/base/options.c */
+	struct mk_vault *vault;	    /* core/vault/vault.c */
 	struct mk_git *git;	    /* core/connect/git, made on first use under once */
 };
 

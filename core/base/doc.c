@@ -171,6 +171,8 @@ static int new_node(struct reader *r, enum mk_doc_type type, struct mk_doc **ret
 	node->type = type;
 	node->line = (int)event_line(r);
 	node->column = (int)r->event.start_mark.column + 1;
+	node->begin = r->event.start_mark.index;
+	node->end = r->event.end_mark.index;
 	*ret = node;
 	return 0;
 }

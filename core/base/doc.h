@@ -23,6 +23,7 @@ struct mk_doc {
 	char *text;	  /* SCALAR: value; NULL type: as written ("", "null", "~") */
 	bool quoted;	  /* SCALAR: was quoted or a block: always text, never null/bool/number */
 	char style;	  /* SCALAR: how it was written: 0 plain, ' " | (literal) > (folded) */
+	size_t begin, end; /* SCALAR: where it stands in the text, in characters (not bytes) */
 	struct mk_doc **items; /* LIST and MAP values */
 	struct mk_doc **keys;  /* MAP: SCALAR nodes */
 	size_t n;

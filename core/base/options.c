@@ -16,6 +16,7 @@
 #define GIB(n) (INT64_C(n) << 30)
 
 static const char *const journals[] = {"auto", "wal", "rollback", NULL};
+static const char *const keys[] = {"file", "passphrase", "command", NULL};
 
 static const struct mk_option table[] = {
 	{
@@ -102,6 +103,22 @@ static const struct mk_option table[] = {
 		.help = "how the database writes: wal needs a local file system, rollback works "
 			"everywhere; auto looks at the file system",
 	},
+	{
+		.name = "vault_key",
+		.type = MK_OPTION_CHOICE,
+		.standard = "file",
+		.choices = keys,
+		.help = "what opens the vault of passwords and tokens: the file vault.key beside it, "
+			"a passphrase (in a file that $MANTIK_VAULT_PASSPHRASE_FILE names, else "
+			"mantikctl asks), or what vault_command prints",
+	},
+	{
+		.name = "vault_command",
+		.type = MK_OPTION_TEXT,
+		.standard = "",
+		.help = "a command line for sh that prints the vault's passphrase within 10 s: pass, "
+			"secret-tool, systemd-creds",
+	},
 };
 enum { N_OPTIONS = sizeof(table) / sizeof(*table) };
 
@@ -163,7 +180,8 @@ static int parse_unit(const char *text, const struct unit *units, int64_t *ret)
 
 const char *mk_option_type_name(enum mk_option_type type)
 {
-	static const char *const names[] = {"path", "number", "duration", "size", "choice"};
+	static const char *const names[] = {"path", "number",	"duration",
+					    "size", "choice", "text"};
 
 	return names[type];
 }
@@ -196,7 +214,7 @@ void mk_option_range(const struct mk_option *option, struct mk_buf *ret)
 	if (option->type == MK_OPTION_CHOICE) {
 		for (size_t i = 0; option->choices[i]; i++)
 			(void)mk_buf_printf(ret, "%s%s", i ? " | " : "", option->choices[i]);
-	} else if (option->type != MK_OPTION_PATH) {
+	} else if (option->type != MK_OPTION_PATH && option->type != MK_OPTION_TEXT) {
 		put_number(ret, option->type, option->min);
 		(void)mk_buf_puts(ret, " … ");
 		put_number(ret, option->type, option->max);
@@ -283,6 +301,13 @@ static int check(struct mk_call *call, const struct mk_option *option, const cha
 	int r = -EINVAL;
 
 	*ret = 0;
+	if (option->type == MK_OPTION_TEXT) {
+		for (const char *c = value; *c; c++)
+			if ((unsigned char)*c < 0x20)
+				return mk_fail(call, EINVAL, "%s: %s: is not one line", where,
+					       option->name);
+		return 0;
+	}
 	if (option->type == MK_OPTION_INT)
 		r = parse_int(value, ret);
 	else if (option->type == MK_OPTION_DURATION)
@@ -401,6 +426,7 @@ int64_t mk_options_number(const struct mk_options *options, const char *name)
 {
 	int i = must_find(name);
 
-	assert(table[i].type != MK_OPTION_PATH && table[i].type != MK_OPTION_CHOICE);
+	assert(table[i].type != MK_OPTION_PATH && table[i].type != MK_OPTION_CHOICE &&
+	       table[i].type != MK_OPTION_TEXT);
 	return options->v[i].number;
 }

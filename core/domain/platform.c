@@ -16,6 +16,7 @@
 #include "core.h"
 #include "domain/code.h"
 #include "db/lease.h"
+#include "vault/vault.h"
 
 /* $NAME if it is an absolute path (XDG: others are to be ignored). */
 static const char *env_path(const char *name)
@@ -240,6 +241,7 @@ void mantik_close(struct mantik *m)
 	mk_code_close(m);
 	mk_db_close(m->db);
 	mk_options_free(m->options);
+	mk_vault_free(m->vault);
 	free(m->data_dir);
 	free(m->cache_dir);
 	free(m->config_dir);
@@ -292,6 +294,7 @@ static int begin(struct mk_call *call, const struct mantik_options *options, str
 	m->read_only = options->read_only;
 	m->no_daemon = options->no_daemon;
 	m->options = mk_options_new();
+	m->vault = mk_vault_new();
 
 	int r = choose(call, "configuration", options->config_dir, "MANTIK_CONFIG_DIR",
 		       "XDG_CONFIG_HOME", ".config", &m->config_dir);

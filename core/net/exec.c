@@ -255,6 +255,8 @@ static void drain(struct program *p, int *fd)
 			keep_tail(p, data, (size_t)n);
 		else if (p->exec->out && mk_buf_put(p->exec->out, data, (size_t)n) < 0)
 			p->over = true;
+		if (p->exec->out && p->exec->out->secret)
+			explicit_bzero(data, (size_t)n);
 	}
 }
 

@@ -14,6 +14,7 @@ enum mk_option_type {
 	MK_OPTION_DURATION, /* 3s, 500ms, 2m, 1h, 2d or seconds; min … max in ns */
 	MK_OPTION_SIZE,	    /* bytes, or 512M, 10G, 1T; min … max in bytes */
 	MK_OPTION_CHOICE,   /* one of `choices` */
+	MK_OPTION_TEXT,	    /* one line, taken as it is */
 };
 
 struct mk_option {
