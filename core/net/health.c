@@ -69,12 +69,16 @@ int mk_health_check(struct mk_call *call, const char *remote)
 		       since, health.error, (long long)((left + MK_SEC - 1) / MK_SEC));
 }
 
-static void fails(struct remote *r, const char *text)
+static void note_error(struct remote *r, const char *text)
 {
 	r->health.failures++;
+	(void)snprintf(r->health.error, sizeof(r->health.error), "%s", text ? text : "");
+}
+
+static void opens(struct remote *r)
+{
 	if (!r->health.down_since)
 		r->health.down_since = mk_now_real();
-	(void)snprintf(r->health.error, sizeof(r->health.error), "%s", text ? text : "");
 	r->wait = r->wait ? r->wait * 2 : MK_SEC;
 	if (r->wait > LONGEST_S * MK_SEC)
 		r->wait = LONGEST_S * MK_SEC;
@@ -98,15 +102,31 @@ void mk_health_note(const char *remote, int code, const char *text, int64_t ms, 
 			r->health.down_since = 0;
 			r->wait = 0;
 			r->probing = false;
-		} else if (code == EINTR) {
+		} else if (code == EHOSTUNREACH || code == ETIMEDOUT) {
+			note_error(r, text);
+			if (!r->wait || r->probing) /* others of the same moment count once */
+				opens(r);
+		} else {
+			if (code != EINTR)
+				note_error(r, text);
 			if (r->probing) /* nothing was learnt: the next one asks */
 				r->open = mk_now_mono();
 			r->probing = false;
-		} else if (r->wait && !r->probing) {
-			r->health.failures++; /* it began before the others: they waited enough */
-		} else {
-			fails(r, text);
 		}
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void mk_health_reset(const char *remote)
+{
+	pthread_mutex_lock(&lock);
+
+	struct remote *r = find(remote, false);
+
+	if (r) {
+		r->health.down_since = 0;
+		r->wait = 0;
+		r->probing = false;
 	}
 	pthread_mutex_unlock(&lock);
 }

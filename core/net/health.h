@@ -14,8 +14,11 @@
 /* 0: ask. -EHOSTUNREACH with `… down since 12:00:03 (connection refused), asked again in 4 s`. */
 int mk_health_check(struct mk_call *call, const char *remote) _must_check_;
 /* What came of a request: code 0 an answer came, EINTR nothing was learnt, else the errno and its
- * text. ms, bytes: for show. */
+ * text; EHOSTUNREACH and ETIMEDOUT open the breaker. ms, bytes: for show. */
 void mk_health_note(const char *remote, int code, const char *text, int64_t ms, int64_t bytes);
+
+/* The connection was changed: it is asked at once. */
+void mk_health_reset(const char *remote);
 
 struct mk_health {
 	bool known;	    /* it was asked at all */

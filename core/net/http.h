@@ -7,8 +7,11 @@
  *
  *	mk_http_send ---> health: given up a moment ago? ---> auth hook ---> the wire
  *	                     EHOSTUNREACH at once               401: once more, with `again`
- *	             ---> 408 429 502 503 504, or no answer to what may be repeated: again, after
- *	                  Retry-After or 0.5 s, 1 s, 2 s … with jitter, within the deadline
+ *	             ---> 429; and 408 502 503 504 or no answer, to what may be repeated: again, after
+ *	                  Retry-After or 0.5 s, 1 s, 2 s … with jitter, within the deadline, 7 times
+ *
+ * Nobody there (name, refused, TLS) is not tried again: it opens the breaker. A Retry-After beyond
+ * the deadline, or of more than 2 minutes, is not waited for: the 429 is the answer.
  *
  * An HTTP answer of any status is a success of mk_http_send(); mk_http_fail() makes the error of
  * one that was not wanted. Redirects are followed (at most 5) within the same origin only; one to
@@ -16,7 +19,8 @@
  * origin that was configured. TLS certificates are always verified. Only http and https are spoken.
  *
  * Limits: a header line 16 KiB, headers 64 KiB, a body that is kept 8 MiB unless `limit` says
- * otherwise; one that is sunk has none. A body that moves less than 1 KiB/s over 30 s is given up.
+ * otherwise; one that is sunk has none. Given up is who is not connected in 5 s, begins no answer in
+ * 120 s, or moves less than 1 KiB/s of a body over 30 s.
  */
 #ifndef MK_HTTP_H
 #define MK_HTTP_H
@@ -51,6 +55,8 @@ struct mk_http_answer {
 	int64_t length;	       /* Content-Length; -1 unknown */
 	int64_t range_begin;   /* of a 206; -1 */
 	int64_t total;	       /* size of the whole thing, of a 206 or 416; -1 unknown */
+	int64_t retry_after;   /* s; -1 not said */
+	bool authorized;       /* an Authorization header was sent */
 	struct mk_buf body;    /* what was not sunk */
 };
 void mk_http_answer_free(struct mk_http_answer *answer);
@@ -71,8 +77,9 @@ struct mk_http_request {
 	int64_t range_len;
 	const char *if_none_match; /* an etag */
 	size_t limit;		   /* of the kept body; 0: 8 MiB */
-	/* Takes the body of a 2xx piece by piece; the answer's head is complete. A negative result
-	 * ends the request and is its result. Other statuses keep their body (64 KiB of it). */
+	/* Takes the body of a 2xx piece by piece (an empty one: once, len 0); the answer's head is
+	 * complete. A negative result ends the request and is its result. It must not send. Other
+	 * statuses keep their body (64 KiB of it). */
 	int (*sink)(void *arg, const struct mk_http_answer *head, const void *data, size_t len);
 	void *sink_arg;
 	bool repeatable; /* sending it twice does no harm; GET and HEAD always are. Not used once

@@ -75,7 +75,7 @@ static void breaker_opens_and_closes(void)
 	mk_health_get("b", &health);
 	CHECK(!health.known);
 	CHECK_INT(mk_health_check(&call, "b"), 0);
-	mk_health_note("b", ECONNREFUSED, "connection refused", 3, 0);
+	mk_health_note("b", EHOSTUNREACH, "connection refused", 3, 0);
 	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
 	CHECK(strncmp(call.error.text, "b: down since 20", 16) == 0);
 	CHECK(strstr(call.error.text, "(connection refused), asked again in 1 s"));
@@ -86,7 +86,9 @@ static void breaker_opens_and_closes(void)
 		mk_health_note("b", ETIMEDOUT, "no answer", 3, 0);
 	mk_health_get("b", &health);
 	CHECK(health.known && health.down_since && health.failures == 11);
-	CHECK_TEXT(health.error, "connection refused");
+	CHECK_TEXT(health.error, "no answer");
+	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
+	CHECK(strstr(call.error.text, "(no answer), asked again in 1 s"));
 
 	int64_t until = mk_now_mono() + 3 * MK_SEC;
 
@@ -104,6 +106,13 @@ static void breaker_opens_and_closes(void)
 	CHECK_INT(mk_health_check(&call, "b"), 0);
 	mk_health_get("b", &health);
 	CHECK(!health.down_since && health.ms == 7 && health.bytes == 100 && health.last);
+
+	mk_health_note("b", EREMOTEIO, "half an answer", 7, 100); /* it is there, at least */
+	CHECK_INT(mk_health_check(&call, "b"), 0);
+	mk_health_note("b", ETIMEDOUT, "no answer", 7, 0);
+	CHECK_INT(mk_health_check(&call, "b"), -EHOSTUNREACH);
+	mk_health_reset("b");
+	CHECK_INT(mk_health_check(&call, "b"), 0);
 }
 
 static void wipes(void)
