@@ -19,6 +19,7 @@
 #define MK_CREDENTIALS_H
 
 #include <mantik/buf.h>
+#include <mantik/connection.h>
 #include <mantik/mantik.h>
 
 #include "net/http.h"
@@ -35,7 +36,7 @@ struct mk_credentials {
 	char *client_key;
 	char *token_file;
 	struct mk_list token_command; /* argv; n 0: none */
-	bool has_password, has_token; /* in the vault */
+	bool has_password, has_token; /* (set): in the vault */
 	uint64_t generation;	      /* of the file, as mk_credentials_generation */
 	struct mk_token *token;	      /* what token_command gave last */
 	struct mantik *m;
@@ -54,6 +55,18 @@ static inline void mk_credentials_freep(struct mk_credentials **credentials)
 	*credentials = NULL;
 }
 
+/*
+ * What a text says, by the table of its kind (connection_keys.c); where: how errors begin. *ret_plain:
+ * the first key whose secret stands in the text itself, NULL none. EINVAL with line and key, never
+ * with a value of the text.
+ */
+struct mk_doc;
+int mk_credentials_parse(struct mk_call *call, const char *where, struct mk_doc *doc,
+			 struct mk_credentials **ret, const char **ret_plain) _must_check_;
+
+/* What the vault keeps for a secret: it is bound to the origin it was set for. */
+void mk_credentials_bind(struct mk_buf *ret, const char *origin, const char *secret);
+
 /* Differs when the file or a secret of the connection was changed since: one stat(2) each, no
  * error (0: it is gone). A store opened with an older one is to be opened anew. */
 uint64_t mk_credentials_generation(struct mantik *m, const char *name);
@@ -68,6 +81,14 @@ void mk_credentials_peer(struct mk_credentials *credentials, struct mk_http_peer
  */
 int mk_credentials_auth(struct mk_call *call, void *arg, const char *origin, bool again,
 			struct mk_buf *ret);
+
+/*
+ * The git connection for a uri: the one with the longest url the uri is at or below. 1, or 0 when
+ * there is none. name: that connection and no other; EINVAL when it is of another kind or for
+ * another place. Local disk only.
+ */
+int mk_credentials_for_git(struct mk_call *call, struct mantik *m, const char *uri, const char *name,
+			   struct mk_credentials **ret) _must_check_;
 
 /* User and password for a program that asks for them (git): the user is "" when there is none; a
  * token is the password. 1, or 0 when the connection has neither. The buffers are wiped by the

@@ -35,6 +35,16 @@ struct mantik_options {
 };
 
 /*
+ * What a program of ours does first, before there are threads: it leaves no core file and lets
+ * nobody trace it, since secrets pass through its memory. The limits it changes are given back to
+ * jobs. mantik_protect_environment() also takes MLFLOW_TRACKING_PASSWORD and _TOKEN out of the
+ * environment, where /proc would show them and children inherit them; mk_connection_tracking()
+ * still finds them.
+ */
+void mantik_protect(void);
+void mantik_protect_environment(void);
+
+/*
  * Opens (and creates, mode 0700) the platform. Blocks on local disk only. A database with an older
  * schema is brought to this program's, a copy of it is kept as mantik.db.schema<N>.
  * EROFS   the database cannot be written and read_only was not asked for

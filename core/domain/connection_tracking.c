@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `mantikfs --tracking URL`: a connection made from an address and from what MLflow's own clients
+ * look at, and how a connection is (.mantik/connections/).
+ *
+ * What the environment says is written down when the connection is made: later programs (mantikd,
+ * the next mount) have another environment or none, and a secret in the vault is nobody else's.
+ */
+#include <mantik/connection.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/doc.h"
+#include "base/file.h"
+#include "base/protect.h"
+#include "core.h"
+#include "domain/connection_text.h"
+#include "net/health.h"
+
+enum { MAX_CREDENTIALS = 1 << 16, MAX_NAMES = 1000 };
+
+/* How to log in, from where. Texts are owned. */
+struct login {
+	char *user, *workspace, *ca, *cert;
+	struct mk_buf password, token;
+	const char *from; /* for the comment in the file */
+};
+
+static void login_done(struct login *l)
+{
+	free(l->user);
+	free(l->workspace);
+	free(l->ca);
+	free(l->cert);
+	mk_buf_wipe(&l->password);
+	mk_buf_wipe(&l->token);
+}
+
+static const char *variable(const char *name)
+{
+	const char *value = mk_protected(name);
+
+	return value && *value ? value : NULL;
+}
+
+/* --- ~/.mlflow/credentials ---------------------------------------------------------------- */
+
+/* `name = value` of an INI line, blanks trimmed; the value into ret. */
+static bool ini_value(const char *line, size_t len, const char *name, struct mk_buf *ret)
+{
+	size_t n = strlen(name), begin = 0;
+
+	while (begin < len && isblank((unsigned char)line[begin]))
+		begin++;
+	if (len - begin < n || strncasecmp(line + begin, name, n) != 0)
+		return false;
+	begin += n;
+	while (begin < len && isblank((unsigned char)line[begin]))
+		begin++;
+	if (begin == len || (line[begin] != '=' && line[begin] != ':'))
+		return false;
+	begin++;
+	while (begin < len && isspace((unsigned char)line[begin]))
+		begin++;
+	while (len > begin && isspace((unsigned char)line[len - 1]))
+		len--;
+	return mk_buf_put(ret, line + begin, len - begin) == 0;
+}
+
+static void read_credentials_file(struct login *l)
+{
+	_cleanup_wipe_ struct mk_buf text = MK_BUF_SECRET(MAX_CREDENTIALS);
+	_cleanup_buf_ struct mk_buf user = MK_BUF(4096);
+	_cleanup_call_ struct mk_call call;
+	const char *home = getenv("HOME");
+	bool ours = false;
+
+	mk_call_init(&call);
+	if (!home || *home != '/')
+		return;
+
+	_cleanup_free_ char *path = mk_strf("%s/.mlflow/credentials", home);
+
+	if (mk_file_read(&call, AT_FDCWD, path, &text) < 0)
+		return;
+	for (size_t at = 0, n; at < text.len; at += n + 1) {
+		const char *line = text.data + at, *eol = memchr(line, '\n', text.len - at);
+
+		n = eol ? (size_t)(eol - line) : text.len - at;
+		if (n && *line == '[')
+			ours = n >= 8 && strncmp(line, "[mlflow]", 8) == 0;
+		else if (ours && !user.len &&
+			 ini_value(line, n, "mlflow_tracking_username", &user))
+			continue;
+		else if (ours && !l->password.len)
+			(void)ini_value(line, n, "mlflow_tracking_password", &l->password);
+	}
+	if (user.len && l->password.len) {
+		l->user = mk_buf_steal(&user);
+		l->from = "~/.mlflow/credentials";
+	} else {
+		mk_buf_wipe(&l->password);
+	}
+}
+
+/* MLflow's order: user and password, else a token, else the file. */
+static void look_around(struct login *l)
+{
+	const char *user = variable("MLFLOW_TRACKING_USERNAME");
+	const char *password = variable("MLFLOW_TRACKING_PASSWORD");
+	const char *token = variable("MLFLOW_TRACKING_TOKEN");
+
+	l->password = MK_BUF_SECRET(MK_CONNECTION_MAX);
+	l->token = MK_BUF_SECRET(MK_CONNECTION_MAX);
+	if (user && password) {
+		l->user = mk_strdup(user);
+		(void)mk_buf_puts(&l->password, password);
+		l->from = "MLFLOW_TRACKING_USERNAME";
+	} else if (token) {
+		(void)mk_buf_puts(&l->token, token);
+		l->from = "MLFLOW_TRACKING_TOKEN";
+	} else {
+		read_credentials_file(l);
+	}
+	l->workspace = mk_strdup(variable("MLFLOW_WORKSPACE"));
+	l->ca = mk_strdup(variable("MLFLOW_TRACKING_SERVER_CERT_PATH"));
+	l->cert = mk_strdup(variable("MLFLOW_TRACKING_CLIENT_CERT_PATH"));
+}
+
+/* --- the connection ----------------------------------------------------------------------- */
+
+struct finding {
+	const char *url;
+	char *name;
+	struct mk_list names;
+};
+
+static int look_at(void *arg, const struct mk_connection *connection)
+{
+	struct finding *f = arg;
+
+	(void)!mk_list_add(&f->names, connection->name);
+	if (!f->name && strcmp(connection->kind, "mlflow") == 0 &&
+	    strcmp(connection->url, f->url) == 0)
+		f->name = mk_strdup(connection->name);
+	return 0;
+}
+
+/* The host, what a name cannot hold as `-`; taken: with its port, then with a number. */
+static char *new_name(const char *url, const struct mk_list *taken)
+{
+	_cleanup_free_ char *origin = mk_url_origin(url);
+	const char *host = origin ? strstr(origin, "://") + 3 : "mlflow";
+	const char *port = strrchr(host, ':');
+	size_t len = port ? (size_t)(port - host) : strlen(host);
+	_cleanup_free_ char *base = mk_strndup(host, len < 80 ? len : 80);
+
+	for (char *c = base; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			*c = '-';
+	if (*base == '-' || *base == '.' || !*base)
+		memmove(base, base + strspn(base, "-."), strlen(base + strspn(base, "-.")) + 1);
+	if (!*base)
+		return mk_strdup("mlflow");
+	for (int i = 0; i < MAX_NAMES; i++) {
+		_cleanup_free_ char *name = i == 0	   ? mk_strdup(base)
+					    : i == 1 && port ? mk_strf("%s-%s", base, port + 1)
+							   : mk_strf("%s-%d", base, i + 1);
+
+		if (!mk_list_has(taken, name))
+			return mk_steal(&name);
+	}
+	return mk_strdup("mlflow");
+}
+
+static void put_line(struct mk_buf *text, const char *key, const char *value, const char *comment)
+{
+	if (!value)
+		return;
+	(void)mk_buf_printf(text, "%s: ", key);
+	mk_yaml_scalar(text, value, false);
+	(void)mk_buf_printf(text, "%s%s\n", comment ? "  # " : "", comment ? comment : "");
+}
+
+static void put_secret(struct mk_buf *text, const char *key, const struct mk_buf *value)
+{
+	if (!value->len)
+		return;
+	(void)mk_buf_printf(text, "%s: ", key);
+	mk_json_string(text, mk_buf_text(value)); /* a JSON string is one of YAML, whatever is in it */
+	(void)mk_buf_putc(text, '\n');
+}
+
+static int make(struct mk_call *call, struct mantik *m, const char *name, const char *url,
+		const struct login *l)
+{
+	_cleanup_wipe_ struct mk_buf text = MK_BUF_SECRET(MK_CONNECTION_MAX);
+	_cleanup_free_ char *comment = l->from ? mk_strf("from %s", l->from) : NULL;
+
+	(void)mk_buf_puts(&text, "kind: mlflow\n");
+	put_line(&text, "url", url, NULL);
+	put_line(&text, "user", l->user, comment);
+	put_secret(&text, "password", &l->password);
+	put_secret(&text, "token", &l->token);
+	put_line(&text, "ca", l->ca, NULL);
+	put_line(&text, "client_cert", l->cert, NULL);
+	put_line(&text, "workspace", l->workspace, NULL);
+	return mk_connection_put(call, m, name, mk_buf_text(&text), text.len, 0);
+}
+
+/* A password or token of the environment is newer than what is set: of the same user, in the way the
+ * connection logs in anyway. What is only in a file was taken when the connection was made. */
+static int renew(struct mk_call *call, struct mantik *m, const char *name, const struct login *l)
+{
+	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
+	const struct mk_buf *secret = l->password.len ? &l->password : &l->token;
+	int r = mk_credentials_open(call, m, name, &c);
+
+	if (r < 0)
+		return r;
+	if (!secret->len || strcmp(l->from, "~/.mlflow/credentials") == 0 || m->read_only)
+		return 0;
+	if (l->password.len ? !c->has_password || strcmp(c->user, l->user) != 0 : !c->has_token)
+		return 0;
+	return mk_connection_secret(call, m, name, l->password.len ? "password" : "token",
+				    mk_buf_text(secret));
+}
+
+int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *url, char **ret_name)
+{
+	_cleanup_(login_done) struct login login = {};
+	_cleanup_free_ char *base = NULL, *name = NULL;
+	struct finding f = {};
+	int r;
+
+	if (strchr(url, '@'))
+		return mk_fail(call, EINVAL,
+			       "the url has a user or password in it, which everybody on this machine "
+			       "can see; leave it out, and set MLFLOW_TRACKING_USERNAME and "
+			       "MLFLOW_TRACKING_PASSWORD or use mantikctl login");
+	r = mk_url_base(call, url, &base);
+	if (r < 0)
+		return r;
+	f.url = base;
+	r = mk_connection_list(call, m, look_at, &f);
+	name = mk_steal(&f.name);
+	look_around(&login);
+	if (r == 0 && name)
+		r = renew(call, m, name, &login);
+	if (r == 0 && !name) {
+		name = new_name(base, &f.names);
+		r = make(call, m, name, base, &login);
+	}
+	mk_list_free(&f.names);
+	if (r == 0)
+		*ret_name = mk_steal(&name);
+	return r;
+}
+
+/* --- how it is ---------------------------------------------------------------------------- */
+
+static void put_time(struct mk_buf *ret, const char *key, int64_t time)
+{
+	char text[32];
+
+	mk_time_text(time, false, text);
+	if (time)
+		(void)mk_buf_printf(ret, "%s: %s\n", key, text);
+}
+
+int mk_connection_health(struct mk_call *call, struct mantik *m, const char *name,
+			 struct mk_buf *ret)
+{
+	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
+	struct mk_health h = {};
+	char since[32];
+	int r = mk_credentials_open(call, m, name, &c);
+
+	if (r == -ENOENT)
+		return r;
+	mk_health_get(name, &h);
+	mk_time_text(h.down_since, false, since);
+	(void)mk_buf_printf(ret, "kind: %s\n", c ? c->kind : "");
+	if (c)
+		(void)mk_buf_printf(ret, "url: %s\n", c->url);
+	(void)mk_buf_puts(ret, "health: ");
+	if (r < 0) {
+		(void)mk_buf_puts(ret, "its file cannot be used\n");
+	} else if (!h.known) {
+		(void)mk_buf_puts(ret, "not asked yet\n");
+	} else if (h.down_since) {
+		(void)mk_buf_printf(ret, "down since %s\n", since);
+	} else {
+		(void)mk_buf_puts(ret, "ok\n");
+	}
+	if (r < 0 || *h.error) {
+		(void)mk_buf_puts(ret, "last_error: ");
+		mk_yaml_scalar(ret, r < 0 ? call->error.text : h.error, false);
+		(void)mk_buf_putc(ret, '\n');
+	}
+	mk_error_clear(call);
+	put_time(ret, "last_answer", h.last);
+	if (h.last)
+		(void)mk_buf_printf(ret, "latency: %.3f\n", (double)h.ms / 1000);
+	(void)mk_buf_printf(ret, "requests: %lld\nfailures: %lld\nbytes: %lld\n",
+			    (long long)h.requests, (long long)h.failures, (long long)h.bytes);
+	return mk_buf_check(ret);
+}
