@@ -74,7 +74,7 @@ struct mk_http_request {
 	void *source_arg;
 	int64_t source_len;
 	int64_t range_from;	   /* with range_len > 0: one range is asked for */
-	int64_t range_len;
+	int64_t range_len;	   /* INT64_MAX: to the end */
 	const char *if_none_match; /* an etag */
 	size_t limit;		   /* of the kept body; 0: 8 MiB */
 	/* Takes the body of a 2xx piece by piece (an empty one: once, len 0); the answer's head is

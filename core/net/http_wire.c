@@ -418,11 +418,13 @@ static void arm(struct exchange *x)
 	else
 		curl_easy_setopt(x->easy, CURLOPT_ACCEPT_ENCODING, "");
 	if (request->range_len > 0) {
-		_cleanup_free_ char *range = mk_strf(
-			"%lld-%lld", (long long)request->range_from,
-			(long long)(request->range_len > INT64_MAX - request->range_from
-					    ? INT64_MAX
-					    : request->range_from + request->range_len - 1));
+		_cleanup_free_ char *end =
+			request->range_len > INT64_MAX - request->range_from
+				? mk_strdup("") /* to the end */
+				: mk_strf("%lld", (long long)(request->range_from +
+							      request->range_len - 1));
+		_cleanup_free_ char *range =
+			mk_strf("%lld-%s", (long long)request->range_from, end);
 
 		curl_easy_setopt(x->easy, CURLOPT_RANGE, range);
 	}

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core/connect/tracking/tracking.h from a command line, for tests with real servers:
+ * trackctl CONNECTION VERB ARG… on the platform of the environment.
+ *
+ * Prints a line of JSON for each thing that was emitted, numbers of metrics as hexadecimal doubles,
+ * then one with what it took; `read` prints the bytes themselves, and the line on stderr. An error
+ * is a line with `error` and `text`, exit 1.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/doc.h"
+#include "connect/tracking/tracking.h"
+#include "net/health.h"
+
+static struct mk_call call;
+static const struct mk_tracking_ops *ops = &mk_tracking_mlflow;
+static const char *connection;
+static struct mk_tracking *t;
+static struct mk_buf out = {.limit = MK_LIMIT_TABLE};
+static int pages;
+
+static void flush(FILE *to)
+{
+	fwrite(mk_buf_text(&out), 1, out.len, to);
+	fputc('\n', to);
+	mk_buf_truncate(&out, 0);
+}
+
+static void put(const char *key, const char *value)
+{
+	(void)mk_buf_printf(&out, "%s\"%s\": ", out.len && out.data[out.len - 1] == '{' ? "" : ", ",
+			    key);
+	if (value)
+		mk_json_string(&out, value);
+	else
+		(void)mk_buf_puts(&out, "null");
+}
+
+static void put_int(const char *key, int64_t value)
+{
+	(void)mk_buf_printf(&out, ", \"%s\": %lld", key, (long long)value);
+}
+
+static void put_bool(const char *key, bool value)
+{
+	(void)mk_buf_printf(&out, ", \"%s\": %s", key, value ? "true" : "false");
+}
+
+static void put_pairs(const char *key, const struct mk_t_pair *pairs, size_t n)
+{
+	(void)mk_buf_printf(&out, ", \"%s\": [", key);
+	for (size_t i = 0; i < n; i++) {
+		(void)mk_buf_puts(&out, i ? ", [" : "[");
+		mk_json_string(&out, pairs[i].key);
+		(void)mk_buf_puts(&out, ", ");
+		mk_json_string(&out, pairs[i].value);
+		(void)mk_buf_putc(&out, ']');
+	}
+	(void)mk_buf_putc(&out, ']');
+}
+
+static void put_texts(const char *key, const char *const *texts, size_t n)
+{
+	(void)mk_buf_printf(&out, ", \"%s\": [", key);
+	for (size_t i = 0; i < n; i++) {
+		(void)mk_buf_puts(&out, i ? ", " : "");
+		mk_json_string(&out, texts[i]);
+	}
+	(void)mk_buf_putc(&out, ']');
+}
+
+static void put_point(const struct mk_point *point)
+{
+	(void)mk_buf_printf(&out, "[%lld, \"%a\", %lld]", (long long)point->step, point->value,
+			    (long long)point->time);
+}
+
+static int show_experiment(void *arg, const struct mk_t_experiment *e)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("id", e->id);
+	put("name", e->name);
+	put("artifact_location", e->artifact_location);
+	put_int("created", e->created);
+	put_int("updated", e->updated);
+	put_bool("deleted", e->deleted);
+	put_pairs("tags", e->tags, e->n_tags);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
+static int show_run(void *arg, const struct mk_t_run *r)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("id", r->id);
+	put("experiment_id", r->experiment_id);
+	put("name", r->name);
+	put("user", r->user);
+	put("status", mk_status_name(r->status));
+	put("artifact_uri", r->artifact_uri);
+	put_int("started", r->started);
+	put_int("ended", r->ended);
+	put_bool("deleted", r->deleted);
+	put_pairs("params", r->params, r->n_params);
+	put_pairs("tags", r->tags, r->n_tags);
+	put_texts("models", r->models, r->n_models);
+	(void)mk_buf_puts(&out, ", \"metrics\": {");
+	for (size_t i = 0; i < r->n_metrics; i++) {
+		(void)mk_buf_puts(&out, i ? ", " : "");
+		mk_json_string(&out, r->metrics[i].key);
+		(void)mk_buf_puts(&out, ": ");
+		put_point(&r->metrics[i].last);
+	}
+	(void)mk_buf_puts(&out, "}, \"datasets\": [");
+	for (size_t i = 0; i < r->n_datasets; i++) {
+		(void)mk_buf_puts(&out, i ? ", {" : "{");
+		put("name", r->datasets[i].name);
+		put("digest", r->datasets[i].digest);
+		put("source_type", r->datasets[i].source_type);
+		put("source", r->datasets[i].source);
+		put("context", r->datasets[i].context);
+		(void)mk_buf_putc(&out, '}');
+	}
+	(void)mk_buf_puts(&out, "]}");
+	flush(stdout);
+	return 0;
+}
+
+static int show_file(void *arg, const struct mk_t_file *f)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("path", f->path);
+	put_bool("is_dir", f->is_dir);
+	put_int("size", f->size);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
+static int show_model(void *arg, const struct mk_t_model *m)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("name", m->name);
+	put("description", m->description);
+	put_int("created", m->created);
+	put_int("updated", m->updated);
+	put_pairs("tags", m->tags, m->n_tags);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
+static int show_version(void *arg, const struct mk_t_version *v)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("version", v->version);
+	put("run_id", v->run_id);
+	put("stage", v->stage);
+	put("status", v->status);
+	put("description", v->description);
+	put("source", v->source);
+	put_int("created", v->created);
+	put_int("updated", v->updated);
+	put_texts("aliases", v->aliases, v->n_aliases);
+	put_pairs("tags", v->tags, v->n_tags);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
+static int write_out(void *arg, const void *data, size_t len)
+{
+	fwrite(data, 1, len, stdout);
+	return 0;
+}
+
+/* --- verbs ----------------------------------------------------------------------------------- */
+
+static int show_experiments(char **argv)
+{
+	_cleanup_free_ char *token = NULL;
+	int r;
+
+	do {
+		pages++;
+		r = ops->experiments(&call, t, &token, show_experiment, NULL);
+	} while (r == 0 && token);
+	return r;
+}
+
+static int show_runs(char **argv)
+{
+	const char *ids[200];
+	struct mk_t_query query = {.experiment_ids = ids};
+	_cleanup_free_ char *token = NULL;
+	int r;
+
+	for (; *argv; argv++) {
+		if (strcmp(*argv, "deleted") == 0)
+			query.deleted = true;
+		else if (strcmp(*argv, "live") == 0)
+			query.live = true;
+		else if (strncmp(*argv, "since=", 6) == 0)
+			query.started_since = strtoll(*argv + 6, NULL, 10);
+		else if (strncmp(*argv, "limit=", 6) == 0)
+			query.limit = (int)strtol(*argv + 6, NULL, 10);
+		else if (query.n_experiments < 200)
+			ids[query.n_experiments++] = *argv;
+	}
+	do {
+		pages++;
+		r = ops->runs(&call, t, &query, &token, show_run, NULL);
+	} while (r == 0 && token);
+	return r;
+}
+
+static int show_one_run(char **argv)
+{
+	pages++;
+	return ops->run(&call, t, argv[0], show_run, NULL);
+}
+
+static int show_history(char **argv)
+{
+	_cleanup_free_ char *token = NULL;
+	_cleanup_free_ struct mk_point *points = NULL;
+	size_t n = 0;
+	int r;
+
+	do {
+		pages++;
+		r = ops->history(&call, t, argv[0], argv[1], &token, &points, &n);
+	} while (r == 0 && token);
+	if (r < 0)
+		return r;
+	(void)mk_buf_puts(&out, "[");
+	for (size_t i = 0; i < n && (!argv[2] || i < 10); i++) {
+		(void)mk_buf_puts(&out, i ? ", " : "");
+		put_point(&points[i]);
+	}
+	(void)mk_buf_puts(&out, "]");
+	flush(stdout);
+	return (int)n;
+}
+
+static struct mk_t_place place_of(char **argv)
+{
+	return (struct mk_t_place){
+		.root = strcmp(argv[0], "run") == 0	? MK_T_RUN
+			: strcmp(argv[0], "model") == 0 ? MK_T_LOGGED_MODEL
+							: MK_T_VERSION,
+		.id = argv[1],
+		.version = argv[2],
+	};
+}
+
+static int show_files(char **argv)
+{
+	struct mk_t_place place = place_of(argv);
+	_cleanup_free_ char *token = NULL;
+	int r;
+
+	do {
+		pages++;
+		r = ops->files(&call, t, &place, argv[3], &token, show_file, NULL);
+	} while (r == 0 && token);
+	return r;
+}
+
+static int show_bytes(char **argv)
+{
+	struct mk_t_place place = place_of(argv);
+	_cleanup_free_ char *etag = argv[6] ? mk_strdup(argv[6]) : NULL;
+	int64_t total = -2;
+	int r = ops->read(&call, t, &place, argv[3], strtoll(argv[4], NULL, 10),
+			  strtoll(argv[5], NULL, 10), &etag, write_out, NULL, &total);
+
+	fflush(stdout);
+	if (r < 0)
+		return r;
+	(void)mk_buf_putc(&out, '{');
+	put("etag", etag);
+	put_int("total", total);
+	(void)mk_buf_putc(&out, '}');
+	flush(stderr);
+	return 0;
+}
+
+static int show_models(char **argv)
+{
+	_cleanup_free_ char *token = NULL;
+	int r;
+
+	do {
+		pages++;
+		r = ops->models(&call, t, &token, show_model, NULL);
+	} while (r == 0 && token);
+	return r;
+}
+
+static int show_versions(char **argv)
+{
+	_cleanup_free_ char *token = NULL;
+	int r;
+
+	do {
+		pages++;
+		r = ops->versions(&call, t, argv[0], &token, show_version, NULL);
+	} while (r == 0 && token);
+	return r;
+}
+
+static const struct {
+	const char *name;
+	int args;
+	int (*run)(char **argv);
+} verbs[] = {
+	{"experiments", 0, show_experiments},
+	{"runs", 1, show_runs},
+	{"run", 1, show_one_run},
+	{"history", 2, show_history},
+	{"files", 4, show_files},
+	{"read", 6, show_bytes},
+	{"models", 0, show_models},
+	{"versions", 1, show_versions},
+};
+
+static int run(int argc, char **argv)
+{
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
+		if (strcmp(argv[2], verbs[i].name) == 0 && argc - 3 >= verbs[i].args)
+			return verbs[i].run(argv + 3);
+	return mk_fail(&call, EINVAL, "trackctl: %s", argv[2]);
+}
+
+static void *cancel_later(void *arg)
+{
+	usleep((useconds_t)(intptr_t)arg * 1000);
+	mk_call_cancel(&call);
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	_cleanup_(mantik_closep) struct mantik *m = NULL;
+	const char *deadline = getenv("TRACKCTL_DEADLINE"), *cancel = getenv("TRACKCTL_CANCEL");
+	struct mantik_options options = {.no_daemon = true};
+	struct mk_health health;
+	struct rusage usage;
+	pthread_t thread;
+	int64_t began;
+
+	if (argc < 3)
+		return 2;
+	connection = argv[1];
+	mk_call_init(&call);
+
+	int r = mantik_open(&call, &options, &m);
+
+	if (r == 0)
+		r = ops->open(&call, m, connection, &t);
+	if (deadline)
+		call.deadline = mk_now_mono() + strtoll(deadline, NULL, 10) * MK_MS;
+	if (cancel && pthread_create(&thread, NULL, cancel_later,
+				     (void *)(intptr_t)strtol(cancel, NULL, 10)) == 0)
+		pthread_detach(thread);
+	began = mk_now_mono();
+	if (r == 0)
+		r = run(argc, argv);
+	getrusage(RUSAGE_SELF, &usage);
+	mk_health_get(connection, &health);
+	mk_buf_truncate(&out, 0);
+	(void)mk_buf_putc(&out, '{');
+	put("error", r < 0 ? strerrorname_np(-r) : NULL);
+	put("text", r < 0 ? call.error.text : NULL);
+	put("detail", r < 0 ? call.error.detail : NULL);
+	put_int("n", r > 0 ? r : 0);
+	put_int("pages", pages);
+	put_int("requests", health.requests);
+	put_int("ms", (mk_now_mono() - began) / MK_MS);
+	put_int("kib", usage.ru_maxrss);
+	(void)mk_buf_putc(&out, '}');
+	flush(argc > 2 && strcmp(argv[2], "read") == 0 ? stderr : stdout);
+	if (t)
+		ops->close(t);
+	mk_buf_free(&out);
+	mk_call_done(&call);
+	return r < 0;
+}
