@@ -45,7 +45,8 @@ struct mk_call {
 	pid_t pid;  /* thread id of the asker as FUSE gives it; 0 = unknown */
 	pid_t tgid; /* its thread group; 0 = not looked up yet */
 	pid_t sid;  /* its session; 0 = not looked up yet */
-	int64_t deadline; /* CLOCK_MONOTONIC ns, 0 = none */
+	_Atomic int64_t deadline; /* CLOCK_MONOTONIC ns, 0 = none; its own thread may put it off while
+				   * a watchdog reads it */
 	const char *may_wait; /* NULL = nothing, MK_ANY, or the name of one remote */
 	uint64_t number;      /* of the operation; travels as X-Request-ID */
 
