@@ -9,6 +9,7 @@
 
 #include "db/db.h"
 
+struct mk_blobs;
 struct mk_git;
 struct mk_options;
 struct mk_vault;
@@ -26,6 +27,7 @@ struct mantik {
 	_Atomic int64_t kept_at; /* mono: mantik_keep() looked */
 	struct mk_options *options; /* core/base/options.c */
 	struct mk_vault *vault;	    /* core/vault/vault.c */
+	struct mk_blobs *blobs;	    /* core/cache/blobs.c */
 	struct mk_git *git;	    /* core/connect/git, made on first use under once */
 };
 

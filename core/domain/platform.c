@@ -13,6 +13,7 @@
 
 #include "base/options.h"
 #include "base/path.h"
+#include "cache/blobs.h"
 #include "core.h"
 #include "domain/code.h"
 #include "db/lease.h"
@@ -239,6 +240,7 @@ void mantik_close(struct mantik *m)
 	if (!m)
 		return;
 	mk_code_close(m);
+	mk_blobs_free(m->blobs);
 	mk_db_close(m->db);
 	mk_options_free(m->options);
 	mk_vault_free(m->vault);
@@ -295,6 +297,7 @@ static int begin(struct mk_call *call, const struct mantik_options *options, str
 	m->no_daemon = options->no_daemon;
 	m->options = mk_options_new();
 	m->vault = mk_vault_new();
+	m->blobs = mk_blobs_new();
 
 	int r = choose(call, "configuration", options->config_dir, "MANTIK_CONFIG_DIR",
 		       "XDG_CONFIG_HOME", ".config", &m->config_dir);

@@ -119,7 +119,7 @@ struct mk_tracking_ops {
 	/* Bytes from offset on, len < 0: to the end. The sink gets them in order, from exactly
 	 * offset (a server that ignores ranges is read from the beginning and cut). *ret_total: size
 	 * of the whole file if the answer told it, else -1. etag: NULL, or the version that must
-	 * still be there (ESTALE). */
+	 * still be there (ESTALE); set to the one that comes before the first bytes are given. */
 	int (*read)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
 		    const char *path, int64_t offset, int64_t len, char **etag,
 		    int (*sink)(void *arg, const void *data, size_t len), void *arg,

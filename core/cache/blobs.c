@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See blobs.h. A stream is a flight that nobody boards: readers wait for blocks, not for its end. */
+#include "cache/blobs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <mantik/lane.h>
+
+#include "base/hash.h"
+#include "base/path.h"
+
+enum {
+	BLOCK = 64 << 10,
+	JUMP = 1 << 20,		/* fetched for a read out of order */
+	AHEAD = 64 << 20,	/* of the last read */
+	THREADS = 4,
+	ETAG_MAX = 255,
+	MAGIC = 0x6d6b6231,
+};
+static const int64_t lonely = 5 * MK_SEC;
+
+/* What <key>.map begins with; the bits of the blocks follow. Host byte order: a cache. */
+struct head {
+	uint32_t magic, block;
+	int64_t size;
+	char etag[ETAG_MAX + 1];
+};
+
+struct stream {
+	struct mk_lane_work work;
+	struct blob *blob;
+	struct mk_call call;
+	int64_t begin, end; /* what was asked for */
+	_Atomic int64_t at; /* bytes came up to here */
+	char *etag;	    /* of what comes; NULL: whatever there is */
+	char *fill;	    /* the block that is not whole yet */
+	size_t filled;
+};
+
+struct blob { /* one of these bytes, shared by all who have it open */
+	struct blob *next;
+	struct mk_blobs *all;
+	_Atomic int refs; /* each open one, and the stream; the last goes under all->lock */
+	char *identity, *label, *remote;
+	struct mk_source source;
+	int data, map;
+	int64_t size;
+
+	pthread_mutex_t lock; /* protects what follows */
+	pthread_cond_t moved;
+	struct head head;
+	unsigned char *bits;
+	int64_t missing; /* blocks */
+	struct stream *stream;
+	int64_t last_read;    /* up to where anybody read last */
+	int64_t last_waited;  /* mono */
+	int waiting;
+	struct mk_error error; /* of the last stream, until one succeeds */
+	bool stale;
+};
+
+struct mk_blobs {
+	struct mk_lanes *lanes;
+	pthread_mutex_t lock;
+	struct blob *first;
+};
+
+struct mk_cached {
+	struct blob *blob;
+};
+
+struct mk_blobs *mk_blobs_new(void)
+{
+	struct mk_blobs *all = mk_new(struct mk_blobs);
+
+	all->lanes = mk_lanes_new(THREADS);
+	pthread_mutex_init(&all->lock, NULL);
+	return all;
+}
+
+void mk_blobs_free(struct mk_blobs *all)
+{
+	if (!all)
+		return;
+	pthread_mutex_lock(&all->lock);
+	for (struct blob *blob = all->first; blob; blob = blob->next) {
+		pthread_mutex_lock(&blob->lock);
+		if (blob->stream)
+			mk_call_cancel(&blob->stream->call);
+		pthread_mutex_unlock(&blob->lock);
+	}
+	pthread_mutex_unlock(&all->lock);
+	mk_lanes_free(all->lanes);
+	pthread_mutex_destroy(&all->lock);
+	free(all);
+}
+
+/* --- blocks -------------------------------------------------------------------------------- */
+
+static int64_t n_blocks(const struct blob *blob)
+{
+	return (blob->size + BLOCK - 1) / BLOCK;
+}
+
+static bool has(const struct blob *blob, int64_t block)
+{
+	return blob->bits[block / 8] & 1 << block % 8;
+}
+
+/* Are all blocks of [offset, offset + len) there? *ret_missing: the first that is not. */
+static bool has_all(const struct blob *blob, int64_t offset, int64_t len, int64_t *ret_missing)
+{
+	for (int64_t b = offset / BLOCK; b * BLOCK < offset + len; b++)
+		if (!has(blob, b)) {
+			*ret_missing = b;
+			return false;
+		}
+	return true;
+}
+
+static void count_missing(struct blob *blob)
+{
+	blob->missing = 0;
+	for (int64_t b = 0; b < n_blocks(blob); b++)
+		blob->missing += !has(blob, b);
+}
+
+/* Notes a whole block, on disk too: another process may have noted its neighbours meanwhile. */
+static void note(struct blob *blob, int64_t block)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	off_t at = (off_t)sizeof(struct head) + block / 8;
+	unsigned char byte = 0, before = blob->bits[block / 8];
+
+	if (has(blob, block))
+		return;
+	(void)fcntl(blob->map, F_OFD_SETLKW, &lock);
+	if (pread(blob->map, &byte, 1, at) == 1)
+		blob->bits[block / 8] |= byte;
+	blob->bits[block / 8] |= (unsigned char)(1 << block % 8);
+	(void)!pwrite(blob->map, &blob->bits[block / 8], 1, at);
+	lock.l_type = F_UNLCK;
+	(void)fcntl(blob->map, F_OFD_SETLK, &lock);
+	blob->missing -= __builtin_popcount(blob->bits[block / 8] ^ before);
+}
+
+/* --- the files ----------------------------------------------------------------------------- */
+
+static int open_file(struct mk_call *call, const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd >= 0 ? fd : mk_fail(call, errno, "%s: %s", path, strerror(errno));
+}
+
+static void begin_anew(struct blob *blob)
+{
+	const struct head head = {.magic = MAGIC, .block = BLOCK, .size = blob->size};
+
+	(void)!ftruncate(blob->map, 0);
+	(void)!ftruncate(blob->data, 0);
+	blob->head = head;
+	memset(blob->bits, 0, (size_t)n_blocks(blob) / 8 + 1);
+	(void)!pwrite(blob->map, &head, sizeof(head), 0);
+}
+
+static void load(struct blob *blob)
+{
+	struct head head;
+	size_t n = (size_t)n_blocks(blob) / 8 + 1;
+
+	blob->bits = mk_alloc(n);
+	if (pread(blob->map, &head, sizeof(head), 0) != sizeof(head) || head.magic != MAGIC ||
+	    head.block != BLOCK || head.size != blob->size || memchr(head.etag, 0, sizeof(head.etag)) == NULL) {
+		begin_anew(blob);
+	} else {
+		blob->head = head;
+		(void)!pread(blob->map, blob->bits, n, sizeof(head));
+	}
+	count_missing(blob);
+}
+
+static int open_files(struct mk_call *call, struct mantik *m, struct blob *blob)
+{
+	_cleanup_buf_ struct mk_buf path = MK_BUF(8192);
+	char hex[65];
+
+	mk_sha256_hex(blob->identity, strlen(blob->identity), hex);
+	(void)mk_buf_printf(&path, "%s/blobs", m->cache_dir);
+
+	int r = mk_path_make(call, mk_buf_text(&path));
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_printf(&path, "/%s", hex);
+	blob->data = open_file(call, mk_buf_text(&path));
+	if (blob->data < 0)
+		return blob->data;
+	(void)mk_buf_puts(&path, ".map");
+	blob->map = open_file(call, mk_buf_text(&path));
+	if (blob->map < 0)
+		return blob->map;
+	load(blob);
+	return 0;
+}
+
+static void blob_free(struct blob *blob)
+{
+	if (blob->source.drop)
+		blob->source.drop(blob->source.arg);
+	mk_closep(&blob->data);
+	mk_closep(&blob->map);
+	free(blob->identity);
+	free(blob->label);
+	free(blob->remote);
+	free(blob->bits);
+	free(blob->error.text);
+	pthread_mutex_destroy(&blob->lock);
+	pthread_cond_destroy(&blob->moved);
+	free(blob);
+}
+
+static void blob_unref(struct blob *blob)
+{
+	struct mk_blobs *all = blob->all;
+
+	pthread_mutex_lock(&all->lock);
+
+	bool last = atomic_fetch_sub(&blob->refs, 1) == 1;
+
+	for (struct blob **at = &all->first; last && *at; at = &(*at)->next)
+		if (*at == blob) {
+			*at = blob->next;
+			break;
+		}
+	pthread_mutex_unlock(&all->lock);
+	if (last)
+		blob_free(blob);
+}
+
+static struct blob *new_blob(struct mk_blobs *all, const struct mk_source *source)
+{
+	struct blob *blob = mk_new(struct blob);
+	pthread_condattr_t monotonic;
+
+	*blob = (struct blob){
+		.all = all,
+		.refs = 1,
+		.identity = mk_strdup(source->identity),
+		.label = mk_strdup(source->label),
+		.remote = mk_strdup(source->remote),
+		.source = *source,
+		.data = -1,
+		.map = -1,
+		.size = source->size,
+	};
+	pthread_mutex_init(&blob->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&blob->moved, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return blob;
+}
+
+static struct blob *find_open(struct mk_blobs *all, const struct mk_source *source)
+{
+	for (struct blob *blob = all->first; blob; blob = blob->next)
+		if (strcmp(blob->identity, source->identity) == 0 && blob->size == source->size &&
+		    !blob->stale) {
+			atomic_fetch_add(&blob->refs, 1);
+			return blob;
+		}
+	return NULL;
+}
+
+int mk_cached_open(struct mk_call *call, struct mantik *m, const struct mk_source *source,
+		   struct mk_cached **ret)
+{
+	struct mk_blobs *all = m->blobs;
+	int r = 0;
+
+	if (source->size < 0) {
+		if (source->drop)
+			source->drop(source->arg);
+		return mk_fail(call, EREMOTEIO, "%s: its size is not known", source->label);
+	}
+	pthread_mutex_lock(&all->lock);
+
+	struct blob *blob = find_open(all, source);
+
+	if (blob) {
+		if (source->drop)
+			source->drop(source->arg);
+	} else {
+		blob = new_blob(all, source);
+		r = open_files(call, m, blob);
+		if (r == 0) {
+			blob->next = all->first;
+			all->first = blob;
+		}
+	}
+	pthread_mutex_unlock(&all->lock);
+	if (r < 0) {
+		blob_free(blob);
+		return r;
+	}
+	*ret = mk_new(struct mk_cached);
+	(*ret)->blob = blob;
+	return 0;
+}
+
+void mk_cached_close(struct mk_cached *cached)
+{
+	if (!cached)
+		return;
+	blob_unref(cached->blob);
+	free(cached);
+}
+
+int64_t mk_cached_size(const struct mk_cached *cached)
+{
+	return cached->blob->size;
+}
+
+int mk_cached_fd(struct mk_cached *cached)
+{
+	struct blob *blob = cached->blob;
+
+	pthread_mutex_lock(&blob->lock);
+
+	int fd = blob->missing || blob->stale ? -1 : blob->data;
+
+	pthread_mutex_unlock(&blob->lock);
+	return fd;
+}
+
+/* --- a stream ------------------------------------------------------------------------------ */
+
+/* Nobody wants what comes: then it is not worth coming. */
+static bool unwanted(struct stream *stream)
+{
+	struct blob *blob = stream->blob;
+
+	return !blob->waiting && stream->at > blob->last_read + AHEAD &&
+	       mk_now_mono() - blob->last_waited > lonely;
+}
+
+/* With the first block, so that no other version's is ever put beside it. Under the lock. */
+static void note_version(struct blob *blob, const char *etag)
+{
+	if (*blob->head.etag || !etag || strlen(etag) > ETAG_MAX)
+		return;
+	memcpy(blob->head.etag, etag, strlen(etag) + 1);
+	(void)!pwrite(blob->map, &blob->head, sizeof(blob->head), 0);
+}
+
+/* Sets ->missing right and wakes who waits; the block's bytes are on disk. */
+static int put_block(struct stream *stream)
+{
+	struct blob *blob = stream->blob;
+	int64_t block = stream->at / BLOCK - (stream->at % BLOCK == 0);
+	size_t done = 0;
+
+	while (done < stream->filled) {
+		ssize_t n = pwrite(blob->data, stream->fill + done, stream->filled - done,
+				   block * BLOCK + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return mk_fail(&stream->call, errno, "%s: the cache: %s", blob->label,
+				       strerror(errno));
+		done += (size_t)n;
+	}
+	stream->filled = 0;
+	pthread_mutex_lock(&blob->lock);
+	note_version(blob, stream->etag);
+	note(blob, block);
+	pthread_cond_broadcast(&blob->moved);
+
+	bool stop = unwanted(stream);
+
+	pthread_mutex_unlock(&blob->lock);
+	return stop ? -ECANCELED : 0;
+}
+
+static int take(void *arg, const void *data, size_t len)
+{
+	struct stream *stream = arg;
+	const char *from = data;
+
+	while (len) {
+		size_t room = BLOCK - stream->filled, n = len < room ? len : room;
+
+		if (stream->at + (int64_t)n > stream->blob->size)
+			return mk_fail(&stream->call, ESTALE, "%s: has become longer", stream->blob->label);
+		memcpy(stream->fill + stream->filled, from, n);
+		stream->filled += n;
+		stream->at += (int64_t)n;
+		from += n;
+		len -= n;
+		if (stream->filled == BLOCK || stream->at == stream->blob->size) {
+			int r = put_block(stream);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int fetch(struct stream *stream)
+{
+	struct blob *blob = stream->blob;
+	int64_t total = -1, len = stream->end >= blob->size ? -1 : stream->end - stream->begin;
+
+	pthread_mutex_lock(&blob->lock);
+	if (*blob->head.etag)
+		stream->etag = mk_strdup(blob->head.etag);
+	pthread_mutex_unlock(&blob->lock);
+
+	int r = blob->source.fetch(&stream->call, blob->source.arg, stream->begin, len, &stream->etag, take,
+				   stream, &total);
+
+	if (r == -ECANCELED)
+		return 0;
+	if (r >= 0 && total >= 0 && total != blob->size)
+		r = mk_fail(&stream->call, ESTALE, "%s: has %lld bytes now, not %lld", blob->label,
+			    (long long)total, (long long)blob->size);
+	if (r >= 0 && stream->at < stream->end)
+		r = mk_fail(&stream->call, EIO, "%s: only %lld of %lld bytes came", blob->label,
+			    (long long)stream->at, (long long)stream->end);
+	return r < 0 ? r : 0;
+}
+
+static void run(struct mk_lane_work *work)
+{
+	struct stream *stream = (struct stream *)work;
+	struct blob *blob = stream->blob;
+	int r = fetch(stream);
+
+	pthread_mutex_lock(&blob->lock);
+	blob->stream = NULL;
+	free(mk_steal(&blob->error.text));
+	blob->error.code = 0;
+	if (r < 0 && r != -EINTR) { /* cancelled for another one: no fault of the remote's */
+		blob->error.code = -r;
+		blob->error.text = mk_strdup(stream->call.error.text ? stream->call.error.text
+								     : strerror(-r));
+	}
+	if (r == -ESTALE) {
+		blob->stale = true;
+		begin_anew(blob);
+		count_missing(blob);
+	}
+	pthread_cond_broadcast(&blob->moved);
+	pthread_mutex_unlock(&blob->lock);
+	mk_call_done(&stream->call);
+	free(stream->etag);
+	free(stream->fill);
+	free(stream);
+	blob_unref(blob);
+}
+
+/* Under the lock. From the block, as far as it pays. */
+static int begin(struct mk_call *call, struct blob *blob, int64_t block, int64_t offset, int64_t len)
+{
+	struct stream *stream = mk_new(struct stream);
+	bool reads_on = offset <= blob->last_read + BLOCK && offset + len >= blob->last_read;
+	int64_t begin = block * BLOCK, want = offset + len - begin;
+
+	stream->work.run = run;
+	stream->blob = blob;
+	stream->begin = begin;
+	stream->at = begin;
+	stream->end = reads_on ? blob->size : begin + (want > JUMP ? want : JUMP);
+	if (stream->end > blob->size)
+		stream->end = blob->size;
+	stream->end += -stream->end % BLOCK + (stream->end % BLOCK ? BLOCK : 0);
+	if (stream->end > blob->size)
+		stream->end = blob->size;
+	stream->fill = mk_alloc(BLOCK);
+	mk_call_init(&stream->call);
+	atomic_fetch_add(&blob->refs, 1);
+	blob->stream = stream;
+
+	int r = mk_lane_run(blob->all->lanes, blob->remote, &stream->work);
+
+	if (r == 0)
+		return 0;
+	blob->stream = NULL;
+	mk_call_done(&stream->call);
+	free(stream->etag);
+	free(stream->fill);
+	free(stream);
+	atomic_fetch_sub(&blob->refs, 1); /* the reader has another */
+	return mk_fail(call, EAGAIN, "%s: no thread can be started to fetch it", blob->label);
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+static void sleep_on(struct blob *blob)
+{
+	struct timespec until;
+	int64_t t = mk_now_mono() + 100 * MK_MS;
+
+	until = (struct timespec){t / MK_SEC, t % MK_SEC};
+	(void)pthread_cond_timedwait(&blob->moved, &blob->lock, &until);
+}
+
+/* Under the lock: until the blocks are there. */
+static int await(struct mk_call *call, struct blob *blob, int64_t offset, int64_t len)
+{
+	bool tried = false;
+	int64_t block;
+
+	while (!has_all(blob, offset, len, &block)) {
+		int r = mk_call_check(call, blob->label);
+
+		if (r == 0 && blob->stale)
+			r = mk_fail(call, ESTALE, "%s: changed while it was read", blob->label);
+		if (r == 0 && !blob->stream && tried && blob->error.code)
+			r = mk_fail(call, blob->error.code, "%s", blob->error.text);
+		if (r < 0)
+			return r;
+
+		const struct stream *stream = blob->stream;
+		bool comes = stream && block * BLOCK >= stream->begin && block * BLOCK < stream->end &&
+			     block * BLOCK + BLOCK >= stream->at &&
+			     block * BLOCK <= stream->at + AHEAD;
+
+		if (!stream) {
+			r = begin(call, blob, block, offset, len);
+			if (r < 0)
+				return r;
+		} else if (!comes) { /* it is elsewhere: one that is needed now comes first */
+			mk_call_cancel(&blob->stream->call);
+		}
+		tried = true;
+		blob->last_waited = mk_now_mono();
+		sleep_on(blob);
+	}
+	return 0;
+}
+
+ssize_t mk_cached_read(struct mk_call *call, struct mk_cached *cached, void *buf, size_t len,
+		       int64_t offset)
+{
+	struct blob *blob = cached->blob;
+	int64_t block;
+	size_t done = 0;
+	int r = 0;
+
+	if (offset >= blob->size)
+		return 0;
+	if ((uint64_t)len > (uint64_t)(blob->size - offset))
+		len = (size_t)(blob->size - offset);
+	pthread_mutex_lock(&blob->lock);
+	if (blob->stale)
+		r = mk_fail(call, ESTALE, "%s: changed while it was read", blob->label);
+	if (r == 0 && !has_all(blob, offset, (int64_t)len, &block)) {
+		r = mk_call_may_wait(call, blob->remote);
+		if (r == 0) {
+			blob->waiting++;
+			r = await(call, blob, offset, (int64_t)len);
+			blob->waiting--;
+		}
+	}
+	if (r == 0)
+		blob->last_read = offset + (int64_t)len;
+	pthread_mutex_unlock(&blob->lock);
+	while (r == 0 && done < len) {
+		ssize_t n = pread(blob->data, (char *)buf + done, len - done, offset + (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0) /* begun anew since */
+			return mk_fail(call, ESTALE, "%s: changed while it was read", blob->label);
+		if (n < 0)
+			return mk_fail(call, errno, "%s: the cache: %s", blob->label,
+				       strerror(errno));
+		done += (size_t)n;
+	}
+	return r < 0 ? r : (ssize_t)done;
+}

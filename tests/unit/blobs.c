@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cache of remote bytes, against a source of our own making. */
+#include <string.h>
+
+#include "cache/blobs.h"
+#include "platform.h"
+
+struct remote {
+	int64_t size;	  /* as it is; what was opened says */
+	int64_t cut_at;	  /* > 0: an answer ends there */
+	int fails;
+	char version;
+	int piece;
+	_Atomic int asked;
+	_Atomic int64_t sent;
+};
+
+static char byte_at(const struct remote *remote, int64_t at)
+{
+	return (char)((at * 31 + at / 65536) ^ remote->version);
+}
+
+static int fetch(struct mk_call *call, void *arg, int64_t offset, int64_t len, char **etag,
+		 int (*sink)(void *sink_arg, const void *data, size_t len), void *sink_arg,
+		 int64_t *ret_total)
+{
+	struct remote *remote = arg;
+	const char version[] = {'"', remote->version, '"', 0};
+	int64_t end = len < 0 || offset + len > remote->size ? remote->size : offset + len;
+	char data[100000];
+
+	atomic_fetch_add(&remote->asked, 1);
+	if (remote->fails)
+		return mk_fail(call, remote->fails, "remote: no");
+	if (*etag && strcmp(*etag, version) != 0)
+		return mk_fail(call, ESTALE, "remote: another version");
+	free(*etag);
+	*etag = mk_strdup(version);
+	*ret_total = remote->size;
+	for (int64_t at = offset; at < end;) {
+		size_t n = (size_t)(end - at) < sizeof(data) ? (size_t)(end - at) : sizeof(data);
+		int r = mk_call_check(call, "remote");
+
+		if (remote->cut_at && at >= remote->cut_at)
+			return mk_fail(call, EREMOTEIO, "remote: half a body");
+		for (size_t i = 0; i < n; i++)
+			data[i] = byte_at(remote, at + (int64_t)i);
+		if (r == 0)
+			r = sink(sink_arg, data, n);
+		if (r < 0)
+			return r;
+		atomic_fetch_add(&remote->sent, (int64_t)n);
+		at += (int64_t)n;
+	}
+	return 0;
+}
+
+static int open_it(struct platform *p, struct remote *remote, int64_t size, struct mk_cached **ret)
+{
+	const struct mk_source source = {
+		.remote = "r",
+		.identity = "r/run/file",
+		.label = "file",
+		.size = size,
+		.fetch = fetch,
+		.arg = remote,
+	};
+
+	return mk_cached_open(&p->call, p->m, &source, ret);
+}
+
+/* Bytes that are not what they should be, or a negative errno. */
+static int64_t compare(struct platform *p, struct mk_cached *cached, const struct remote *remote,
+		       int64_t from, int64_t to, size_t step)
+{
+	_cleanup_free_ char *buf = mk_alloc(step);
+	int64_t wrong = 0;
+
+	while (from < to) {
+		ssize_t n = mk_cached_read(&p->call, cached, buf, step, from);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			return -ENODATA;
+		for (ssize_t i = 0; i < n && from + i < to; i++)
+			wrong += buf[i] != byte_at(remote, from + i);
+		from += n;
+	}
+	return wrong;
+}
+
+static void from_the_beginning(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 20000001, .version = 'a'};
+	struct mk_cached *cached;
+	char buf[10];
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	CHECK_INT(mk_cached_fd(cached), -1);
+	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 131072), 0);
+	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, remote.size), 0);
+	CHECK(mk_cached_fd(cached) >= 0);
+	CHECK(remote.asked <= 3);
+	CHECK_INT(remote.sent, remote.size);
+	remote.fails = EHOSTUNREACH; /* from now on from the disk */
+	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 1000000), 0);
+	mk_cached_close(cached);
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 7, remote.size, 1000000), 0);
+	mk_cached_close(cached);
+}
+
+static void here_and_there(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 300 << 20, .version = 'a'};
+	struct mk_cached *cached;
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	for (int64_t at = 290 << 20; at > 0; at -= 40 << 20)
+		CHECK_INT(compare(&p, cached, &remote, at, at + 5000, 5000), 0);
+	CHECK(remote.sent < 20 << 20);
+	mk_cached_close(cached);
+}
+
+static void an_empty_file(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.version = 'a'};
+	struct mk_cached *cached;
+	char buf[10];
+
+	NEED(open_it(&p, &remote, 0, &cached) == 0);
+	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, 0), 0);
+	CHECK(mk_cached_fd(cached) >= 0);
+	CHECK_INT(remote.asked, 0);
+	mk_cached_close(cached);
+}
+
+static void what_was_cut_is_gone_on_with(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 5000000, .version = 'a', .cut_at = 2000000};
+	struct mk_cached *cached;
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 100000), -EREMOTEIO);
+	CHECK(strstr(p.call.error.text, "half a body") != NULL);
+	remote.cut_at = 0;
+
+	int64_t before = remote.sent;
+
+	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 100000), 0);
+	CHECK(remote.sent - before < 3200000);
+	mk_cached_close(cached);
+}
+
+static void another_version_is_stale(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 100 << 20, .version = 'a'};
+	struct mk_cached *cached, *anew;
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 50 << 20, (50 << 20) + 10, 10), 0);
+	remote.version = 'b';
+	CHECK_INT(compare(&p, cached, &remote, 90 << 20, (90 << 20) + 10, 10), -ESTALE);
+	CHECK_INT(compare(&p, cached, &remote, 50 << 20, (50 << 20) + 10, 10), -ESTALE);
+	NEED(open_it(&p, &remote, remote.size, &anew) == 0);
+	CHECK_INT(compare(&p, anew, &remote, 50 << 20, (50 << 20) + 10, 10), 0);
+	mk_cached_close(anew);
+	mk_cached_close(cached);
+}
+
+static void sizes_must_be_true(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 1000, .version = 'a'};
+	struct mk_cached *cached;
+
+	NEED(open_it(&p, &remote, 900, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 0, 900, 900), -ESTALE);
+	mk_cached_close(cached);
+	NEED(open_it(&p, &remote, 2000, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 0, 2000, 2000), -ESTALE);
+	mk_cached_close(cached);
+}
+
+static void who_may_not_wait_is_sent_away(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 100000, .version = 'a'};
+	struct mk_cached *cached;
+	char buf[10];
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	p.call.may_wait = NULL;
+	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, 0), MK_PUNT);
+	CHECK_TEXT(p.call.punt, "r");
+	p.call.may_wait = "r";
+	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, 0), 10);
+	p.call.may_wait = NULL;
+	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, 0), 10);
+	mk_cached_close(cached);
+}
+
+struct reader {
+	struct platform *p;
+	struct mk_cached *cached;
+	const struct remote *remote;
+	int64_t from, wrong;
+};
+
+static void *read_along(void *arg)
+{
+	struct reader *reader = arg;
+	struct platform own = *reader->p;
+
+	mk_call_init(&own.call);
+	reader->wrong = compare(&own, reader->cached, reader->remote, reader->from,
+				reader->remote->size, 131072);
+	mk_call_done(&own.call);
+	return NULL;
+}
+
+static void several_read_at_once(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 30000000, .version = 'a'};
+	struct mk_cached *cached;
+	struct reader readers[6];
+	pthread_t threads[6];
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	for (int i = 0; i < 6; i++) {
+		readers[i] = (struct reader){&p, cached, &remote, i * 131072, 1};
+		NEED(pthread_create(&threads[i], NULL, read_along, &readers[i]) == 0);
+	}
+	for (int i = 0; i < 6; i++) {
+		(void)pthread_join(threads[i], NULL);
+		CHECK_INT(readers[i].wrong, 0);
+	}
+	mk_cached_close(cached);
+}
+
+int main(void)
+{
+	return RUN(TEST(from_the_beginning), TEST(here_and_there), TEST(an_empty_file),
+		   TEST(what_was_cut_is_gone_on_with), TEST(another_version_is_stale),
+		   TEST(sizes_must_be_true), TEST(who_may_not_wait_is_sent_away),
+		   TEST(several_read_at_once));
+}
