@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <string.h>
 
+#include "connect/tracking/tracking.h"
+
 /* Sites that exist without being configured. */
 static const struct {
 	const char *name;
@@ -82,4 +84,31 @@ int mk_site_check(struct mk_call *call, struct mantik *m, const char *site,
 		r = s.compute->check(call, &s, plan);
 	mk_site_close(&s);
 	return r;
+}
+
+static const struct mk_tracking_ops *const trackings[] = {
+	&mk_tracking_mlflow,
+};
+
+static const struct mk_tracking_ops *tracking(const char *kind)
+{
+	for (size_t i = 0; i < sizeof(trackings) / sizeof(*trackings); i++)
+		if (strcmp(trackings[i]->kind, kind) == 0)
+			return trackings[i];
+	return NULL;
+}
+
+bool mk_tracking_kind(const char *kind)
+{
+	return tracking(kind) != NULL;
+}
+
+int mk_tracking_find(struct mk_call *call, const char *kind, const struct mk_tracking_ops **ret)
+{
+	const struct mk_tracking_ops *ops = tracking(kind);
+
+	if (!ops)
+		return mk_fail(call, EOPNOTSUPP, "a connection of kind %s keeps no experiments", kind);
+	*ret = ops;
+	return 0;
 }

@@ -12,6 +12,6 @@ struct mk_migration {
 };
 extern const struct mk_migration mk_migrations[];
 
-extern const char mk_schema_001[];
+extern const char mk_schema_001[], mk_schema_002[];
 
 #endif

@@ -42,6 +42,10 @@ int mk_experiment_touch(struct mk_call *call, struct mk_conn *conn, int64_t id,
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 			 const char *name, int64_t *ret_id) _must_check_;
 
+/* A name in runs/ nobody has: more digits of the uid until it is free. *dir is replaced. */
+int mk_run_choose_dir(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+		      const char *name, const char *uid, char **dir) _must_check_;
+
 /* mk_run_get through a given connection. */
 struct mk_run;
 int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id,

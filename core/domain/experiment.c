@@ -2,9 +2,11 @@
 /* Experiments of a project: made by mkdir or by the first run that names them. */
 #include <mantik/project.h>
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 #include "domain/noun.h"
 
 #define SELECT                                                                            \
@@ -40,7 +42,7 @@ static int renamed(struct mk_call *call, struct mk_conn *conn, int64_t id)
 
 static const struct mk_noun noun = {
 	.what = "experiment",
-	.find = SELECT "WHERE project_id = ?1 AND name = ?2",
+	.find = SELECT "WHERE project_id = ?1 AND name = ?2 AND deleted = 0",
 	.get = SELECT "WHERE id = ?1",
 	.make = "INSERT INTO experiments (project_id, name, created, changed)"
 		" SELECT id, ?2, ?3, ?3 FROM projects WHERE id = ?1",
@@ -58,8 +60,11 @@ int mk_experiment_list(struct mk_call *call, struct mantik *m, int64_t project_i
 		       mk_experiment_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, SELECT "WHERE project_id = ?1 ORDER BY name", &stmt);
+	int r = mk_index_experiments(call, m, project_id);
 
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       SELECT "WHERE project_id = ?1 AND deleted = 0 ORDER BY name", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
@@ -77,7 +82,13 @@ int mk_experiment_list(struct mk_call *call, struct mantik *m, int64_t project_i
 int mk_experiment_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       struct mk_experiment *ret)
 {
-	return mk_noun_find(call, m, &noun, project_id, name, ret);
+	int r = mk_noun_find(call, m, &noun, project_id, name, ret);
+
+	if (r != -ENOENT)
+		return r;
+	mk_error_clear(call);
+	r = mk_index_experiments(call, m, project_id);
+	return r < 0 ? r : mk_noun_find(call, m, &noun, project_id, name, ret);
 }
 
 int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_experiment *ret)
@@ -88,7 +99,9 @@ int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct
 int mk_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       int64_t *ret_id)
 {
-	return mk_noun_make(call, m, &noun, project_id, name, ret_id);
+	int r = mk_index_ours(call, m, project_id, "an experiment is made");
+
+	return r < 0 ? r : mk_noun_make(call, m, &noun, project_id, name, ret_id);
 }
 
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,

@@ -36,17 +36,28 @@ int mk_index_experiments(struct mk_call *call, struct mantik *m, int64_t project
 /* experiment_id 0: all of the project. */
 int mk_index_runs(struct mk_call *call, struct mantik *m, int64_t project_id,
 		  int64_t experiment_id) _must_check_;
+/* 1: the project is that of a store, 0: ours. Never waits. */
+int mk_index_foreign(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
+/* 0 for one of ours, else EOPNOTSUPP: what (`an experiment is made`) happens at the store. */
+int mk_index_ours(struct mk_call *call, struct mantik *m, int64_t project_id,
+		  const char *what) _must_check_;
+/* mk_run_is_old() is for the caller to ask. */
 int mk_index_run(struct mk_call *call, struct mantik *m, int64_t run_id) _must_check_;
 int mk_index_history(struct mk_call *call, struct mantik *m, int64_t run_id,
 		     const char *key) _must_check_;
 /* Registered models of the project: project_models, model_versions. */
 int mk_index_models(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
 
-/* The store behind a project or run, opened once per process and connection; NULL: it is ours. */
+/* The store of a connection, opened once per process. ENOENT no such connection. */
 struct mk_tracking;
 struct mk_tracking_ops;
 int mk_index_store(struct mk_call *call, struct mantik *m, const char *connection,
 		   const struct mk_tracking_ops **ret_ops, struct mk_tracking **ret) _must_check_;
-void mk_index_close(struct mantik *m);
+/* A store under a name, as if a connection said so; closed with the index (tests). */
+int mk_index_add(struct mk_call *call, struct mantik *m, const char *connection,
+		 const struct mk_tracking_ops *ops, struct mk_tracking *tracking) _must_check_;
+
+struct mk_index *mk_index_new(void);
+void mk_index_free(struct mk_index *index);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 #include "domain/logged.h"
 #include "domain/tsv.h"
 
@@ -91,7 +92,7 @@ size_t mk_point_write(struct mk_point_writer *writer, const struct mk_point *poi
 
 /* --- summaries ------------------------------------------------------------------------------ */
 
-#define COLUMNS "key, count, bytes, last_step, last_value, last_time, min, min_step, max, max_step"
+#define COLUMNS "key, count, bytes, last_step, last_value, last_time, min, min_step, max, max_step, whole"
 
 static double col_double(struct mk_stmt *stmt, int i)
 {
@@ -136,7 +137,10 @@ int mk_run_metrics(struct mk_call *call, struct mantik *m, int64_t id, struct mk
 					       (long long)id);
 			metrics.v = v;
 		}
-		metrics.v[metrics.n++] = row(stmt);
+		metrics.v[metrics.n] = row(stmt);
+		if (!mk_col_int(stmt, 10))
+			metrics.v[metrics.n].bytes = -1;
+		metrics.n++;
 	}
 	if (r < 0)
 		return r;
@@ -149,11 +153,13 @@ int mk_run_metric(struct mk_call *call, struct mantik *m, int64_t id, const char
 		  struct mk_metric *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db,
-			   "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
-			   " AND key = ?",
-			   &stmt);
+	int r = mk_index_history(call, m, id, key);
 
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       "SELECT " COLUMNS " FROM metrics WHERE run_id = ?"
+			       " AND key = ?",
+			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);
@@ -240,13 +246,15 @@ int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id, str
 		mk_tsv_put(ret, metric->key);
 		(void)mk_buf_printf(ret, "\t%s\t%lld\t%s\t", last, (long long)metric->last.step,
 				    time);
-		if (isnan(metric->min)) /* no number among them */
-			(void)mk_buf_puts(ret, "\t\t\t");
+		if (metric->bytes < 0) /* its history was not asked for */
+			(void)mk_buf_puts(ret, "\t\t\t\t\n");
+		else if (isnan(metric->min)) /* no number among them */
+			(void)mk_buf_printf(ret, "\t\t\t\t%lld\n", (long long)metric->count);
 		else
-			(void)mk_buf_printf(ret, "%s\t%lld\t%s\t%lld", min,
+			(void)mk_buf_printf(ret, "%s\t%lld\t%s\t%lld\t%lld\n", min,
 					    (long long)metric->min_step, max,
-					    (long long)metric->max_step);
-		(void)mk_buf_printf(ret, "\t%lld\n", (long long)metric->count);
+					    (long long)metric->max_step,
+					    (long long)metric->count);
 	}
 	r = mk_buf_check(ret);
 	return r < 0 ? mk_fail(call, -r, "metrics.tsv is too long") : 0;

@@ -16,6 +16,7 @@
 #include "cache/blobs.h"
 #include "core.h"
 #include "domain/code.h"
+#include "domain/index.h"
 #include "db/lease.h"
 #include "vault/vault.h"
 
@@ -241,6 +242,7 @@ void mantik_close(struct mantik *m)
 		return;
 	mk_code_close(m);
 	mk_blobs_free(m->blobs);
+	mk_index_free(m->index);
 	mk_db_close(m->db);
 	mk_options_free(m->options);
 	mk_vault_free(m->vault);
@@ -297,6 +299,7 @@ static int begin(struct mk_call *call, const struct mantik_options *options, str
 	m->no_daemon = options->no_daemon;
 	m->options = mk_options_new();
 	m->vault = mk_vault_new();
+	m->index = mk_index_new();
 	m->blobs = mk_blobs_new();
 
 	int r = choose(call, "configuration", options->config_dir, "MANTIK_CONFIG_DIR",

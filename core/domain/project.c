@@ -2,9 +2,11 @@
 /* Projects: made by mkdir, renamed, and removed as long as nobody put anything in. */
 #include <mantik/project.h>
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 #include "domain/noun.h"
 
 #define SELECT "SELECT id, name, site, created, changed, touched FROM projects "
@@ -52,8 +54,10 @@ static const struct mk_noun noun = {
 int mk_project_list(struct mk_call *call, struct mantik *m, mk_project_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, SELECT "ORDER BY name", &stmt);
+	int r = mk_index_connections(call, m);
 
+	if (r == 0)
+		r = mk_db_read(call, m->db, SELECT "ORDER BY name", &stmt);
 	if (r < 0)
 		return r;
 	while ((r = mk_step(call, stmt)) > 0) {
@@ -70,7 +74,13 @@ int mk_project_list(struct mk_call *call, struct mantik *m, mk_project_emit *emi
 int mk_project_find(struct mk_call *call, struct mantik *m, const char *name,
 		    struct mk_project *ret)
 {
-	return mk_noun_find(call, m, &noun, 0, name, ret);
+	int r = mk_noun_find(call, m, &noun, 0, name, ret);
+
+	if (r != -ENOENT)
+		return r;
+	mk_error_clear(call);
+	r = mk_index_connections(call, m); /* one may have come */
+	return r < 0 ? r : mk_noun_find(call, m, &noun, 0, name, ret);
 }
 
 int mk_project_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_project *ret)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading runs: by row, by name, by anything that opens one, and as a long listing. */
+#include <mantik/name.h>
 #include <mantik/run.h>
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 
 const char *mk_status_name(enum mk_status status)
 {
@@ -26,13 +28,15 @@ void mk_run_free(struct mk_run *run)
 		&run->queue,	   &run->account,     &run->nodes,	    &run->user,
 		&run->repository,  &run->branch,      &run->commit,	    &run->mlproject,
 		&run->entry_point, &run->environment, &run->infrastructure, &run->rerun_of,
-		&run->workdir,
+		&run->workdir,	   &run->remote_id,   &run->artifact_uri,   &run->parent,
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
 		free(*texts[i]);
 	*run = (struct mk_run){};
 }
+
+enum { UID_LEN = 32, SHORT_LEN = 8 };
 
 static const char get_sql[] =
 	"SELECT r.id, r.uid, r.project_id, r.experiment_id, p.name, e.name, r.name, r.dir, "
@@ -41,7 +45,7 @@ static const char get_sql[] =
 	" r.signal, r.submitted, r.started, r.ended, r.changed, r.as_of, r.user, r.repository,"
 	" r.branch, r.commit_id, r.dirty, r.mlproject, r.entry_point, r.environment,"
 	" r.infrastructure, r.rerun_of, r.workdir, r.cancel_asked, r.deleted, r.generation,"
-	" r.spec_len, r.script_len"
+	" r.spec_len, r.script_len, r.remote_id, r.artifact_uri, r.parent"
 	" FROM runs r JOIN projects p ON p.id = r.project_id"
 	" JOIN experiments e ON e.id = r.experiment_id WHERE r.id = ?";
 
@@ -92,6 +96,9 @@ static void fill(struct mk_stmt *stmt, struct mk_run *run)
 	run->generation = (uint64_t)mk_col_int(stmt, c++);
 	run->spec_len = (size_t)mk_col_int(stmt, c++);
 	run->script_len = (size_t)mk_col_int(stmt, c++);
+	run->remote_id = mk_col_dup(stmt, c++);
+	run->artifact_uri = mk_col_dup(stmt, c++);
+	run->parent = mk_col_dup(stmt, c++);
 }
 
 static int no_run(struct mk_call *call, int64_t id)
@@ -120,12 +127,37 @@ int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id, struct
 int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_run *ret)
 {
 	struct mk_conn *conn;
+	_cleanup_(mk_run_free) struct mk_run run = {};
 	int r = mk_db_reader(call, m->db, &conn);
 
-	return r < 0 ? r : mk_run_get_in(call, conn, id, ret);
+	if (r == 0)
+		r = mk_run_get_in(call, conn, id, &run);
+	if (r == 0 && mk_run_is_old(&run)) {
+		r = mk_index_run(call, m, id);
+		mk_run_free(&run);
+		if (r == 0)
+			r = mk_run_get_in(call, conn, id, &run);
+	}
+	if (r < 0)
+		return r;
+	*ret = run;
+	run = (struct mk_run){};
+	return 0;
 }
 
-int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
+/* Is a foreign run of this name there by now? 1: look again. */
+static int look_at_store(struct mk_call *call, struct mantik *m, int64_t project_id)
+{
+	int r = project_id ? mk_index_foreign(call, m, project_id) : 0;
+
+	if (r <= 0)
+		return r;
+	mk_error_clear(call);
+	r = mk_index_runs(call, m, project_id, 0);
+	return r < 0 ? r : 1;
+}
+
+static int find_dir(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
 		bool deleted, int64_t *ret_id)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -145,9 +177,44 @@ int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, cons
 	return 0;
 }
 
-/* --- by anything that opens a run ---------------------------------------------------------- */
+int mk_run_choose_dir(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+		      const char *name, const char *uid, char **dir)
+{
+	for (int digits = SHORT_LEN; digits <= UID_LEN; digits++) {
+		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+		_cleanup_buf_ struct mk_buf text = MK_BUF(MK_NAME_MAX + 3);
+		int r = mk_name_run_dir(&text, name, uid, digits);
 
-enum { UID_LEN = 32, SHORT_LEN = 8 };
+		if (r == 0)
+			r = mk_prepare(call, conn,
+				       "SELECT 1 FROM runs WHERE project_id = ?1 AND dir = ?2",
+				       &stmt);
+		if (r < 0)
+			return r;
+		mk_bind_int(stmt, 1, project_id);
+		mk_bind_text(stmt, 2, mk_buf_text(&text));
+		r = mk_step(call, stmt);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		free(*dir);
+		*dir = mk_buf_steal(&text);
+		return 0;
+	}
+	return mk_fail(call, EEXIST, "run %s: its id is taken", name);
+}
+
+int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
+		bool deleted, int64_t *ret_id)
+{
+	int r = find_dir(call, m, project_id, dir, deleted, ret_id);
+	int look = r == -ENOENT ? look_at_store(call, m, project_id) : 0;
+
+	return look < 0 ? look : look > 0 ? find_dir(call, m, project_id, dir, deleted, ret_id) : r;
+}
+
+/* --- by anything that opens a run ---------------------------------------------------------- */
 
 /* The lower-case hex digits a name ends in: all of it, or behind its last dot. NULL: none. */
 static const char *uid_part(const char *name)
@@ -203,7 +270,7 @@ static int look_by(struct mk_call *call, struct mk_conn *conn, const char *sql, 
 	return look(call, stmt, name, found);
 }
 
-int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+static int resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		   int64_t *ret_id)
 {
 	static const char by_dir[] = "SELECT id, dir FROM runs"
@@ -240,6 +307,15 @@ int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, c
 		return mk_fail(call, ENOENT, "run \"%s\": there is none", name);
 	*ret_id = found.id;
 	return 0;
+}
+
+int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+		   int64_t *ret_id)
+{
+	int r = resolve(call, m, project_id, name, ret_id);
+	int look = r == -ENOENT ? look_at_store(call, m, project_id) : 0;
+
+	return look < 0 ? look : look > 0 ? resolve(call, m, project_id, name, ret_id) : r;
 }
 
 int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret_id)
@@ -309,8 +385,13 @@ int mk_run_list(struct mk_call *call, struct mantik *m, const struct mk_run_quer
 		mk_run_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, list_sql(query), &stmt);
+	/* Once a listing has begun, what it begun with goes on. */
+	int r = query->project_id && !query->after ?
+			mk_index_runs(call, m, query->project_id, query->experiment_id) :
+			0;
 
+	if (r == 0)
+		r = mk_db_read(call, m->db, list_sql(query), &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, query->experiment_id ? query->experiment_id : query->project_id);

@@ -23,7 +23,7 @@
 #include "base/proc.h"
 #include "domain/domain.h"
 
-enum { SAME_SECONDS = 10, KEEP_SECONDS = 60, LEAST_DIGITS = 8, MOST_DIGITS = 32 };
+enum { SAME_SECONDS = 10, KEEP_SECONDS = 60 };
 
 struct insert {
 	struct submission *s;
@@ -89,35 +89,6 @@ static int same_before(struct mk_call *call, struct mk_conn *conn, const struct 
 }
 
 /* --- the transaction --------------------------------------------------------------------- */
-
-/* A name in runs/ nobody has: more digits until it is free. */
-static int choose_dir(struct mk_call *call, struct mk_conn *conn, const struct submission *s,
-		      struct new_run *run)
-{
-	for (int digits = LEAST_DIGITS; digits <= MOST_DIGITS; digits++) {
-		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-		_cleanup_buf_ struct mk_buf dir = MK_BUF(MK_NAME_MAX + 3);
-		int r = mk_name_run_dir(&dir, run->name, run->uid, digits);
-
-		if (r == 0)
-			r = mk_prepare(call, conn,
-				       "SELECT 1 FROM runs WHERE project_id = ?1 AND dir = ?2",
-				       &stmt);
-		if (r < 0)
-			return r;
-		mk_bind_int(stmt, 1, s->project_id);
-		mk_bind_text(stmt, 2, mk_buf_text(&dir));
-		r = mk_step(call, stmt);
-		if (r < 0)
-			return r;
-		if (r > 0)
-			continue;
-		free(run->dir);
-		run->dir = mk_buf_steal(&dir);
-		return 0;
-	}
-	return mk_fail(call, EEXIST, "run %s: its id is taken", run->name);
-}
 
 static int insert_row(struct mk_call *call, struct mk_conn *conn, const struct submission *s,
 		      const struct new_run *run, int64_t experiment_id, int64_t *ret_id)
@@ -250,7 +221,8 @@ static int insert_run(struct mk_call *call, struct mk_conn *conn, struct insert 
 				     ret_experiment);
 
 	if (r == 0)
-		r = choose_dir(call, conn, in->s, run);
+		r = mk_run_choose_dir(call, conn, in->s->project_id, run->name, run->uid,
+					      &run->dir);
 	if (r == 0)
 		r = insert_row(call, conn, in->s, run, *ret_experiment, &id);
 	if (r == 0)

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 #include "domain/logged.h"
 #include "domain/tsv.h"
 
@@ -459,6 +460,19 @@ int mk_table_render(struct mk_call *call, struct mantik *m, enum mk_table table,
 	return r;
 }
 
+/* The rows of a foreign project are brought up to date; rendering then asks nobody. */
+static int look_at_store(struct mk_call *call, struct mantik *m, enum mk_table table, int64_t id)
+{
+	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
+
+	if (table == MK_TABLE_PROJECT_RUNS)
+		return mk_index_runs(call, m, id, 0);
+
+	int r = mk_experiment_get(call, m, id, &experiment);
+
+	return r < 0 ? r : mk_index_runs(call, m, experiment.project_id, id);
+}
+
 int mk_table_generation(struct mk_call *call, struct mantik *m, enum mk_table table, int64_t id,
 			uint64_t *ret, int64_t *ret_changed)
 {
@@ -471,8 +485,10 @@ int mk_table_generation(struct mk_call *call, struct mantik *m, enum mk_table ta
 			"SELECT runs_generation, created FROM experiments WHERE id = ?",
 	};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, sql[table], &stmt);
+	int r = look_at_store(call, m, table, id);
 
+	if (r == 0)
+		r = mk_db_read(call, m->db, sql[table], &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);

@@ -61,7 +61,7 @@ static const struct fs_row metric_rows[3];
 static const struct fs_row metric_rows[3] = {
 	KEY_DIR(metric_rows, FS_KEYS_METRICS, 0),
 	{.name = "{key}", .mode = WRITABLE, .class = FS_ENDED, .which = FS_KEYS_METRICS,
-	 .flags = FS_VALUE, .stat = fs_value_stat, .show = fs_value_show,
+	 .flags = FS_VALUE | FS_REMOTE, .stat = fs_value_stat, .show = fs_value_show,
 	 .append = fs_metric_append},
 	{},
 };

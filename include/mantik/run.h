@@ -71,11 +71,18 @@ struct mk_run {
 	uint64_t generation; /* counts up with every change of the row, its tags or params */
 	size_t spec_len;     /* bytes of spec.yaml */
 	size_t script_len;   /* bytes of job_script */
+	/* Of a run mirrored from a tracking store; NULL: one of ours. */
+	char *remote_id; /* the store's id */
+	char *artifact_uri;
+	char *parent; /* the store's id of the run it is nested in */
 };
 
 void mk_run_free(struct mk_run *run);
 
-/* By the row. ENOENT. */
+/* A mirrored run that was last asked about longer ago than 2 s (30 s when it has ended). */
+bool mk_run_is_old(const struct mk_run *run);
+/* By the row. ENOENT. A mirrored run that is old is asked for first (MK_PUNT); when its store does
+ * not answer it is what it was, as_of says when. */
 int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id,
 	       struct mk_run *ret) _must_check_;
 /* By exact directory name in runs/ (or runs/deleted/). ENOENT. *ret_id only: one index probe. */
@@ -142,7 +149,7 @@ struct mk_point {
 struct mk_metric {
 	char *key;
 	int64_t count;
-	int64_t bytes; /* length of the rendered history */
+	int64_t bytes; /* length of the rendered history; -1: a store's, mk_run_metric() fetches it */
 	struct mk_point last;
 	double min, max; /* of the values that are numbers; NAN when none is */
 	int64_t min_step, max_step;

@@ -460,7 +460,7 @@ static void newer_schema_is_refused(void)
 	CHECK_INT(sqlite3_exec(sql, "PRAGMA user_version=99", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(sql);
 	CHECK_INT(mk_db_open(&f.call, f.path, false, &f.db), -EPROTO);
-	CHECK(strstr(f.call.error.text, "newer mantikfs (schema 99, this program knows 1)") !=
+	CHECK(strstr(f.call.error.text, "newer mantikfs (schema 99, this program knows 2)") !=
 	      NULL);
 }
 

@@ -4,5 +4,6 @@
 
 const struct mk_migration mk_migrations[] = {
 	{1, mk_schema_001},
+	{2, mk_schema_002},
 	{},
 };

@@ -94,7 +94,7 @@ static int load_metrics(struct fs_at *at, struct fs_keys *keys)
 			.key = mk_steal(&metrics.v[i].key),
 			.size = metrics.v[i].bytes,
 			.mtime = metrics.v[i].last.time,
-			.generation = 1 + (uint64_t)metrics.v[i].bytes,
+			.generation = metrics.v[i].bytes < 0 ? 0 : 1 + (uint64_t)metrics.v[i].bytes,
 		};
 	return 0;
 }
@@ -106,11 +106,13 @@ static int get(struct fs_at *at, struct fs_keys **ret)
 	int which = at->row->which;
 	struct fs_keys_slot *slot =
 		&tree->keys[((uint64_t)at->object * 3 + (uint64_t)which) % FS_KEYS_SLOTS];
-	uint64_t generation = mantik_generation(at->m);
 	_cleanup_run_ struct fs_run *run = NULL;
 	struct fs_keys *keys = NULL;
-	int r;
+	int r = fs_run_get(at, at->object, &run); /* one of a store is asked for first */
+	uint64_t generation = mantik_generation(at->m);
 
+	if (r < 0)
+		return r;
 	fs_lock(tree);
 	if (slot->keys && slot->id == at->object && slot->which == which &&
 	    slot->generation == generation) {
@@ -122,9 +124,6 @@ static int get(struct fs_at *at, struct fs_keys **ret)
 		*ret = keys;
 		return 0;
 	}
-	r = fs_run_get(at, at->object, &run);
-	if (r < 0)
-		return r;
 	keys = mk_new(struct fs_keys);
 	keys->refs = 1;
 	keys->live = !mk_status_final(run->run.status);
@@ -210,7 +209,7 @@ static int key_at(struct fs_at *at, const char *name, bool *ret_marked, struct m
 
 static void fill(const struct key *key, const struct fs_keys *keys, struct fs_child *child)
 {
-	child->known = true;
+	child->known = key->size >= 0;
 	child->stat = (struct fs_stat){
 		.size = key->size,
 		.mtime = key->mtime,
@@ -411,6 +410,16 @@ int fs_value_stat(struct fs_at *at, struct fs_stat *st)
 		return -ENOENT;
 	fill(value, keys, &child);
 	*st = child.stat;
+	if (st->size >= 0)
+		return 0;
+
+	_cleanup_(mk_metric_free) struct mk_metric metric = {}; /* only its store can tell */
+
+	r = mk_run_metric(at->call, at->m, at->object, mk_buf_text(&key), &metric);
+	if (r < 0)
+		return r;
+	st->size = metric.bytes;
+	st->generation = 1 + (uint64_t)metric.bytes;
 	return 0;
 }
 

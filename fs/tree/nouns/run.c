@@ -22,7 +22,8 @@ int fs_run_get(struct fs_at *at, int64_t id, struct fs_run **ret)
 	struct fs_run *run = NULL;
 
 	fs_lock(tree);
-	if (slot->run && slot->id == id && slot->generation == generation) {
+	if (slot->run && slot->id == id && slot->generation == generation &&
+	    !mk_run_is_old(&slot->run->run)) {
 		run = slot->run;
 		atomic_fetch_add(&run->refs, 1);
 	}
@@ -132,7 +133,9 @@ int fs_info_stat(struct fs_at *at, struct fs_stat *st)
 	if (r < 0)
 		return r;
 	st->mtime = run->run.changed;
-	st->generation = at->row->which == 2 ? (uint64_t)run->run.changed : run->run.generation;
+	st->generation = run->run.generation +
+			(uint64_t)(at->row->which == 2 ? run->run.changed :
+				   run->run.remote_id ? run->run.as_of : 0);
 	st->live = !mk_status_final(run->run.status);
 	if (st->live)
 		st->generation = 0; /* as_of moves on without one */

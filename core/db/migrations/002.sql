@@ -9,6 +9,7 @@ CREATE UNIQUE INDEX experiments_remote ON experiments (project_id, remote_id)
 	WHERE remote_id IS NOT NULL;
 
 ALTER TABLE runs ADD COLUMN remote_id TEXT;		-- the store's id; uid is the same unless taken
+ALTER TABLE runs ADD COLUMN remote_digest INTEGER NOT NULL DEFAULT 0; -- of all the store said of it
 ALTER TABLE runs ADD COLUMN artifact_uri TEXT;
 ALTER TABLE runs ADD COLUMN parent TEXT;		-- the store's id of the parent run
 CREATE UNIQUE INDEX runs_remote ON runs (project_id, remote_id) WHERE remote_id IS NOT NULL;
@@ -66,8 +67,8 @@ CREATE TABLE model_versions (
 	status		TEXT NOT NULL DEFAULT '',
 	description	TEXT NOT NULL DEFAULT '',
 	source		TEXT NOT NULL DEFAULT '',
-	aliases		TEXT NOT NULL DEFAULT '[]',	-- JSON list
-	tags		TEXT NOT NULL DEFAULT '{}',	-- JSON object
+	aliases		TEXT NOT NULL DEFAULT '',	-- one a line
+	tags		TEXT NOT NULL DEFAULT '',	-- `key<TAB>value` a line
 	created		INTEGER NOT NULL,
 	changed		INTEGER NOT NULL,
 	UNIQUE (model_id, version)
