@@ -198,13 +198,11 @@ int mk_connection_get(struct mk_call *call, struct mantik *m, const char *name, 
 		mk_buf_free(&text);
 		return r;
 	}
-	*ret = (struct mk_text){
-		.len = text.len,
-		.text = mk_buf_steal(&text),
-		.generation = generation_of(&d),
-		.changed = d.changed,
-		.who = mk_strdup(""),
-	};
+	ret->len = text.len;
+	ret->text = mk_buf_steal(&text);
+	ret->who = mk_strdup("");
+	ret->generation = generation_of(&d);
+	ret->changed = d.changed;
 	return 0;
 }
 

@@ -101,6 +101,7 @@ static int commit(struct fs_at *at, struct fs_handle *handle)
 	bool busy = false;
 	int r;
 
+	text.secret = at->row->flags & FS_SECRET;
 	if (!take(handle, &text, &busy)) {
 		if (!busy)
 			return mk_fail(at->call, ENOMEM, "out of memory for the text");
@@ -240,12 +241,19 @@ ssize_t fs_commit_read(struct fs_at *at, struct fs_handle *handle, void *buf, si
 	pthread_mutex_lock(&handle->lock);
 
 	bool written = handle->written;
+	bool stored = at->row->flags & FS_SECRET && !written && !handle->truncated;
 
-	if (!(at->row->flags & FS_ORDER)) /* its own staged text */
+	text.secret = at->row->flags & FS_SECRET;
+	if (!(at->row->flags & FS_ORDER) && !stored) /* its own staged text */
 		r = mk_buf_put(&text, handle->staged.data, handle->staged.len);
 	pthread_mutex_unlock(&handle->lock);
 	if (r < 0)
 		return mk_fail(at->call, -r, "out of memory");
+	if (stored) { /* not even who wrote it reads a secret back */
+		r = at->row->show(at, &text);
+		if (r < 0)
+			return r;
+	}
 	if (at->row->flags & FS_ORDER) {
 		if (written) {
 			r = remember(at, handle, commit(at, handle));

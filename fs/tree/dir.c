@@ -127,8 +127,7 @@ static int refuse_removal(struct fs_at *at, int code)
 {
 	int64_t run = fs_at_object(at, FS_RUN);
 
-	if (run)
-		fs_remover_note(at, run);
+	fs_remover_note(at, run ? run : FS_TOP);
 	if (at->row->flags & FS_ORDER)
 		return mk_fail(at->call, code, "%s stays: it is not replaced, but written to: cp FILE %s",
 			       fs_at_title(at), fs_at_title(at));
@@ -223,6 +222,7 @@ static int rename_over(struct fs_at *from, struct fs_at *to)
 	uint64_t seen = 0;
 	int r;
 
+	text.secret = to->row->flags & FS_SECRET;
 	if (!S_ISREG(from->scratch->mode))
 		return mk_fail(from->call, EPERM, "%s is no file", from->name);
 	if (!to->row->commit)
@@ -380,6 +380,18 @@ int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	if (is_there && parent == new_parent && strcmp(name, new_name) == 0)
 		return 0;
 	if (child.scratch && is_there && !there.scratch) {
+		r = rename_over(&from, &to);
+		if (r == 0)
+			fs_node_detach(tree, parent, name);
+		return r;
+	}
+	if (child.scratch && !is_there && to_dir.row->create && !fs_scratch_name(new_name) &&
+	    !fs_scratch_random(new_name)) { /* rsync's temporary file becomes a new text */
+		there = (struct fs_child){.name = new_name};
+		r = to_dir.row->create(&to_dir, new_name, &there);
+		if (r < 0)
+			return r;
+		fs_at_child(&to_dir, &there, &to);
 		r = rename_over(&from, &to);
 		if (r == 0)
 			fs_node_detach(tree, parent, name);

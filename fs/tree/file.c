@@ -24,6 +24,7 @@ int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct 
 	if (kind == FS_H_COMMIT || kind == FS_H_APPEND) /* /proc costs more than an open */
 		handle->opener = fs_who_group(at->call);
 	handle->staged.limit = MK_LIMIT_TEXT;
+	handle->staged.secret = at->row->flags & FS_SECRET;
 	pthread_mutex_init(&handle->lock, NULL);
 	fs_lock(at->tree);
 	at->node->refs++;

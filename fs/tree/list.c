@@ -289,6 +289,8 @@ int fs_readdir(struct mk_call *call, struct fs_tree *tree, struct fs_handle *han
 	fs_at_node(call, handle->node, tree, &dir);
 	if (offset == 0 && dir.row->kind == FS_RUN)
 		fs_remover_note(&dir, dir.object);
+	if (offset == 0 && dir.row == &fs_root_row)
+		fs_remover_note(&dir, FS_TOP);
 	if (dir.row->list && !(dir.row->flags & FS_PAGED)) {
 		pthread_mutex_lock(&handle->lock);
 

@@ -137,6 +137,19 @@ int fs_spec_entries_find(struct fs_at *at, const char *name, struct fs_child *ch
 int fs_spec_entry_stat(struct fs_at *at, struct fs_stat *st);
 int fs_spec_entry_show(struct fs_at *at, struct mk_buf *text);
 
+/* nouns/connection.c: connections/ and .mantik/connections/ */
+int fs_connections_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_connections_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_connections_create(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_connection_stat(struct fs_at *at, struct fs_stat *st);
+int fs_connection_show(struct fs_at *at, struct mk_buf *text);
+int fs_connection_commit(struct fs_at *at, struct fs_commit *commit);
+int fs_connection_remove(struct fs_at *at);
+int fs_connection_rename(struct fs_at *at, struct fs_at *to, const char *name);
+int fs_healths_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_healths_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_health_show(struct fs_at *at, struct mk_buf *text);
+
 /* nouns/site.c: sites/ (which: enum mk_site_text) */
 int fs_sites_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_sites_find(struct fs_at *at, const char *name, struct fs_child *child);

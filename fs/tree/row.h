@@ -58,6 +58,7 @@ enum {
 	FS_REMOTE = 32, /* attributes may cost a remote: a listing does without */
 	FS_KEYS = 64,	/* top directory of keys: the names below it, joined by `/`, are the key */
 	FS_VALUE = 128, /* `a%` is the value of the key `a` */
+	FS_SECRET = 256, /* what is written may hold secrets: never read back, wiped from memory */
 };
 
 struct fs_at;
@@ -328,8 +329,9 @@ struct fs_remover { /* who was at a run a moment ago: remover.c */
 	pid_t pid[8];
 	bool several;
 };
-enum { FS_REMOVERS = 1024, FS_REMOVER_PIDS = 8 };
-/* The asker lists this run's directory, or was refused a removal in it. */
+enum { FS_REMOVERS = 1024, FS_REMOVER_PIDS = 8, FS_TOP = -1 };
+/* The asker lists this run's directory, or was refused a removal in it; FS_TOP: the whole mount, or
+ * a removal in no run. */
 void fs_remover_note(struct fs_at *at, int64_t run);
 /* It did so in the last seconds: it may be taking the whole run apart. */
 bool fs_remover_is(struct fs_at *at, int64_t run);

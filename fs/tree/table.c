@@ -6,6 +6,7 @@
  *	/  README.txt  .ignore
  *	   projects/{project}/  project.yaml README.md code/ experiments/ runs/
  *	   sites/{site}/        site.yaml queues.tsv jobs.tsv files/
+ *	   connections/         {connection}.yaml
  *	   .mantik/             errors log stats.json version config.yaml ctl trace
  *
  * Rights are this user's: 0444 for what is only shown, 0644 for what can be written.
@@ -299,6 +300,20 @@ static const struct fs_row sites_rows[] = {
 	{},
 };
 
+/* --- connections ---------------------------------------------------------------------------- */
+
+static const struct fs_row connections_rows[] = {
+	{.name = "{connection}.yaml", .mode = S_IFREG | 0600, .class = FS_OURS, .flags = FS_SECRET,
+	 .stat = fs_connection_stat, .show = fs_connection_show, .commit = fs_connection_commit,
+	 .remove = fs_connection_remove, .rename = fs_connection_rename},
+	{},
+};
+
+static const struct fs_row health_rows[] = {
+	{.name = "{connection}", .mode = FILE_, .class = FS_LIVE, .show = fs_health_show},
+	{},
+};
+
 /* --- the top ------------------------------------------------------------------------------- */
 
 static const struct fs_row mantik_rows[] = {
@@ -311,6 +326,8 @@ static const struct fs_row mantik_rows[] = {
 	{.name = "config.yaml", .mode = FILE_, .class = FS_LIVE, .show = fs_config_show},
 	{.name = "ctl", .mode = WRITABLE, .class = FS_LIVE, .flags = FS_ORDER | FS_LINE,
 	 .stat = fs_mount_ctl_stat, .show = fs_mount_ctl_show, .commit = fs_mount_ctl_commit},
+	{.name = "connections", .mode = SHOWN_DIR, .class = FS_OURS, .children = health_rows,
+	 .list = fs_healths_list, .find = fs_healths_find},
 	{.name = "trace", .mode = WRITABLE, .class = FS_LIVE, .which = 1,
 	 .flags = FS_ORDER | FS_LINE, .stat = fs_log_stat, .show = fs_log_show,
 	 .commit = fs_trace_commit},
@@ -326,6 +343,11 @@ static const struct fs_row root_rows[] = {
 	 .list = fs_named_list, .find = fs_named_find, .make = fs_named_make},
 	{.name = "sites", .hint = "what a site tells is only read", .mode = SHOWN_DIR, .class = FS_FIXED, .children = sites_rows,
 	 .list = fs_sites_list, .find = fs_sites_find},
+	{.name = "connections",
+	 .hint = "a connection is a file NAME.yaml that begins with `kind:` and `url:`",
+	 .mode = S_IFDIR | 0700, .class = FS_OURS, .flags = FS_SCRATCH,
+	 .children = connections_rows, .list = fs_connections_list, .find = fs_connections_find,
+	 .create = fs_connections_create},
 	{.name = ".mantik", .hint = "what is told about the mount is only read", .mode = SHOWN_DIR, .class = FS_FIXED, .children = mantik_rows},
 	{},
 };

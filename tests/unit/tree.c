@@ -59,7 +59,7 @@ static void the_top_is_what_it_is(void)
 	CLIENT(c, p);
 	struct fs_attr attr;
 
-	CHECK_LS(&c, "", "README.txt .ignore projects sites .mantik");
+	CHECK_LS(&c, "", "README.txt .ignore projects sites connections .mantik");
 	CHECK_CAT(&c, ".ignore", "code/\ndata/\nsites/\n.mantik/\n");
 	CHECK_CAT(&c, ".mantik/version", MANTIK_VERSION "\n");
 	CHECK_INT(client_stat(&c, "README.txt", &attr), 0);

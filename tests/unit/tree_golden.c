@@ -136,6 +136,9 @@ static void prepare(struct platform *p, struct client *c)
 	if (asprintf(&uri, "uri: %s/git\n", p->dir) < 0)
 		abort();
 	CHECK_INT(client_write(c, "projects/rain/code/model/repository.yaml", O_TRUNC, uri), 0);
+	CHECK_INT(client_write(c, "connections/forge.yaml", O_TRUNC,
+			       "kind: git\nurl: https://forge.example\ntoken: hunter2\n"),
+		  0);
 }
 
 static void the_tree_is_the_golden_one(void)
