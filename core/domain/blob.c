@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sources of bytes. Two sorts: memory, and a descriptor of a local file. What a run left behind
- * lies in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
+ * Sources of bytes. Three sorts: memory, a descriptor of a local file, and a file of a tracking
+ * store (index_files.c), which is what the runs of one have. What a run of ours left behind lies in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
  * directory and through no link.
  *
  *	<data>/runs/<uid>/{stdout,stderr,scheduler,submission}
@@ -21,9 +21,13 @@
 
 #include <mantik/run.h>
 
+#include "cache/blobs.h"
 #include "core.h"
+#include "domain/index_files.h"
 
 struct mk_blob {
+	struct mk_cached *cached; /* a remote file; NULL: data or fd */
+	int64_t mtime;		  /* … its */
 	char *data;	/* NULL: fd */
 	_Atomic int fd; /* -1 while a late file does not exist; set once */
 	int64_t size;	/* of a growing one: the longest seen */
@@ -53,6 +57,15 @@ struct mk_blob *mk_blob_of_fd(int fd, int64_t size, bool growing)
 	struct mk_blob *blob = mk_new(struct mk_blob);
 
 	*blob = (struct mk_blob){.fd = fd, .size = size, .growing = growing};
+	return blob;
+}
+
+struct mk_blob *mk_blob_of_cached(struct mk_cached *cached, int64_t mtime)
+{
+	struct mk_blob *blob = mk_new(struct mk_blob);
+
+	*blob = (struct mk_blob){
+		.cached = cached, .mtime = mtime, .fd = -1, .size = mk_cached_size(cached)};
 	return blob;
 }
 
@@ -106,8 +119,8 @@ int mk_blob_stat(struct mk_call *call, struct mk_blob *blob, struct mk_blob_stat
 {
 	struct stat st;
 
-	if (blob->data) {
-		*ret = (struct mk_blob_stat){.size = blob->size};
+	if (blob->data || blob->cached) {
+		*ret = (struct mk_blob_stat){.size = blob->size, .mtime = blob->mtime};
 		return 0;
 	}
 
@@ -141,6 +154,8 @@ ssize_t mk_blob_read(struct mk_call *call, struct mk_blob *blob, void *buf, size
 		if ((uint64_t)len > (uint64_t)(blob->size - offset))
 			len = (size_t)(blob->size - offset);
 	}
+	if (blob->cached)
+		return mk_cached_read(call, blob->cached, buf, len, offset);
 	if (blob->data) {
 		memcpy(buf, blob->data + offset, len);
 		return (ssize_t)len;
@@ -166,13 +181,14 @@ ssize_t mk_blob_read(struct mk_call *call, struct mk_blob *blob, void *buf, size
 
 int mk_blob_fd(struct mk_blob *blob)
 {
-	return blob->data ? -1 : blob_fd(blob);
+	return blob->data || blob->cached ? -1 : blob_fd(blob);
 }
 
 void mk_blob_close(struct mk_blob *blob)
 {
 	if (!blob)
 		return;
+	mk_cached_close(blob->cached);
 	free(blob->data);
 	if (blob->fd >= 0)
 		close(blob->fd);
@@ -336,10 +352,15 @@ static struct mk_dirent dirent_of(const char *name, const struct stat *st)
 int mk_run_artifact_list(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 mk_dirent_emit *emit, void *arg)
 {
+	_cleanup_place_ struct mk_place place = {};
+	int r = mk_place_of_run(call, m, run_id, &place);
+
+	if (r)
+		return r < 0 ? r : mk_index_files_list(call, m, &place, path, emit, arg);
+
 	bool live;
 	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
 	struct dirent *entry;
-	int r = 0;
 
 	if (at == -ENOENT && !*path) {
 		/* Nothing was kept (yet): the directory is there and empty. But no run is ENOENT.
@@ -382,6 +403,12 @@ int mk_run_artifact_list(struct mk_call *call, struct mantik *m, int64_t run_id,
 int mk_run_artifact_stat(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 struct mk_dirent *ret)
 {
+	_cleanup_place_ struct mk_place place = {};
+	int r = mk_place_of_run(call, m, run_id, &place);
+
+	if (r)
+		return r < 0 ? r : mk_index_files_stat(call, m, &place, path, ret);
+
 	bool live;
 	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
 	const char *slash = strrchr(path, '/');
@@ -398,6 +425,12 @@ int mk_run_artifact_stat(struct mk_call *call, struct mantik *m, int64_t run_id,
 int mk_run_artifact_open(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 struct mk_blob **ret)
 {
+	_cleanup_place_ struct mk_place place = {};
+	int r = mk_place_of_run(call, m, run_id, &place);
+
+	if (r)
+		return r < 0 ? r : mk_index_files_open(call, m, &place, path, ret);
+
 	bool live;
 	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
 	char self[64], target[4096];

@@ -5,9 +5,12 @@
 
 #include <mantik/blob.h>
 
-/* Both take over what they are given. */
+/* All take over what they are given. */
 struct mk_blob *mk_blob_of_memory(char *data, size_t len);
 /* `growing`: may get longer, its size is asked for each time; else it is `size` for good. */
 struct mk_blob *mk_blob_of_fd(int fd, int64_t size, bool growing);
+struct mk_cached;
+/* Of a remote file; the bytes come when they are read. */
+struct mk_blob *mk_blob_of_cached(struct mk_cached *cached, int64_t mtime);
 
 #endif

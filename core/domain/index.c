@@ -13,6 +13,7 @@
 
 #include "connect/connect.h"
 #include "domain/domain.h"
+#include "domain/index_ask.h"
 #include "domain/index_fly.h"
 #include "domain/index_store.h"
 
@@ -195,7 +196,6 @@ int mk_index_connections(struct mk_call *call, struct mantik *m)
 
 /* --- asking -------------------------------------------------------------------------------- */
 
-/* The connection of a project: 1, or 0 it is ours. */
 static int connection_of(struct mk_call *call, struct mantik *m, int64_t project_id, char **ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -218,11 +218,10 @@ static bool may_be_old(int r)
 	return r != -EINTR && r != -ENOENT && r != -ENOMEM && r != MK_PUNT && r != MK_PARK;
 }
 
-/* Asks; `seen`: there is something to show when it cannot be asked. Takes the question. */
-static int ask(struct mk_call *call, struct mantik *m, struct mk_question *q, bool seen,
-	       mk_flight_fn *fn)
+int mk_index_ask(struct mk_call *call, struct mantik *m, struct mk_question *q, bool seen,
+		 mk_flight_fn *fn)
 {
-	_cleanup_buf_ struct mk_buf key = MK_BUF(4096);
+	_cleanup_buf_ struct mk_buf key = MK_BUF(64 << 10);
 	_cleanup_free_ char *remote = mk_strdup(q->connection);
 	int r = mk_call_may_wait(call, q->connection);
 
@@ -245,8 +244,8 @@ static int ask(struct mk_call *call, struct mantik *m, struct mk_question *q, bo
 	return r;
 }
 
-static struct mk_question *question(struct mantik *m, int64_t project_id, char **connection,
-				    const char *what)
+struct mk_question *mk_index_question(struct mantik *m, int64_t project_id, char **connection,
+				      const char *what)
 {
 	struct mk_question *q = mk_new(struct mk_question);
 
@@ -288,10 +287,10 @@ static int ask_list(struct mk_call *call, struct mantik *m, int64_t project_id, 
 	if (r)
 		return r < 0 ? r : 0;
 
-	struct mk_question *q = question(m, project_id, &connection, what);
+	struct mk_question *q = mk_index_question(m, project_id, &connection, what);
 
 	q->object = object;
-	return ask(call, m, q, seen, fn);
+	return mk_index_ask(call, m, q, seen, fn);
 }
 
 int mk_index_foreign(struct mk_call *call, struct mantik *m, int64_t project_id)
@@ -393,11 +392,11 @@ int mk_index_run(struct mk_call *call, struct mantik *m, int64_t run_id)
 
 	(void)snprintf(what, sizeof(what), "run:%lld", (long long)run_id);
 
-	struct mk_question *q = question(m, row.project_id, &row.connection, what);
+	struct mk_question *q = mk_index_question(m, row.project_id, &row.connection, what);
 
 	q->object = run_id;
 	q->remote_id = mk_steal(&row.remote_id);
-	return ask(call, m, q, true, mk_fly_run);
+	return mk_index_ask(call, m, q, true, mk_fly_run);
 }
 
 int mk_index_history(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key)
@@ -426,12 +425,12 @@ int mk_index_history(struct mk_call *call, struct mantik *m, int64_t run_id, con
 	if (r < 0)
 		return mk_fail(call, EINVAL, "a key of %zu bytes", strlen(key));
 
-	struct mk_question *q = question(m, row.project_id, &row.connection, mk_buf_text(&what));
+	struct mk_question *q = mk_index_question(m, row.project_id, &row.connection, mk_buf_text(&what));
 
 	q->object = run_id;
 	q->remote_id = mk_steal(&row.remote_id);
 	q->key = mk_strdup(key);
 	/* File contents are never served old: but what was logged before is still true of a live
 	 * metric, which only grows. */
-	return ask(call, m, q, seen, mk_fly_history);
+	return mk_index_ask(call, m, q, seen, mk_fly_history);
 }

@@ -32,6 +32,8 @@ void mk_question_drop(void *question)
 	free(q->what);
 	free(q->remote_id);
 	free(q->key);
+	free(q->version);
+	free(q->place);
 	free(q);
 }
 

@@ -16,7 +16,10 @@ struct mk_question {
 	char *what;	   /* of the mark */
 	int64_t object;	   /* experiment (0: all) or run */
 	char *remote_id;   /* of the run */
-	char *key;	   /* of the metric */
+	char *key;	   /* of the metric; path of a file or directory */
+	enum mk_t_root root; /* of a path: where it begins, with remote_id and, of a model's */
+	char *version;
+	char *place; /* … all of that in one word */
 	int64_t asked;	   /* ns realtime, set when it takes off */
 };
 void mk_question_drop(void *question);
@@ -26,5 +29,7 @@ mk_flight_fn mk_fly_runs;
 mk_flight_fn mk_fly_run;
 mk_flight_fn mk_fly_history;
 mk_flight_fn mk_fly_models;
+mk_flight_fn mk_fly_files; /* index_files.c, and the next */
+mk_flight_fn mk_fly_size;
 
 #endif

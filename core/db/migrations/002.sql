@@ -19,7 +19,7 @@ CREATE INDEX runs_parent ON runs (project_id, parent) WHERE parent IS NOT NULL;
 ALTER TABLE metrics ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;
 
 -- When something of a store was last asked, and how far: what is 'experiments', 'runs:<id>',
--- 'run:<id>', 'history:<run>/<key>', 'models'.
+-- 'run:<id>', 'history:<run>/<key>', 'models', 'files:<place>/<directory>'.
 CREATE TABLE marks (
 	project_id	INTEGER NOT NULL,
 	what		TEXT NOT NULL,
@@ -37,6 +37,17 @@ CREATE TABLE run_datasets (
 	source		TEXT NOT NULL,
 	context		TEXT NOT NULL DEFAULT '',
 	PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- What is in the directories of a store that were listed. place: core/domain/index_files.h.
+CREATE TABLE files (
+	project_id	INTEGER NOT NULL,
+	place		TEXT NOT NULL,
+	dir		TEXT NOT NULL,		-- '' the top
+	name		TEXT NOT NULL,
+	is_dir		INTEGER NOT NULL,
+	size		INTEGER NOT NULL,	-- -1: the store did not tell
+	PRIMARY KEY (project_id, place, dir, name)
 ) STRICT, WITHOUT ROWID;
 
 -- Models a run logged (MLflow 3: m-…).

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the parts of the index put a question (index.c). */
+#ifndef MK_INDEX_ASK_H
+#define MK_INDEX_ASK_H
+
+#include "domain/index_fly.h"
+
+/* Takes the connection. */
+struct mk_question *mk_index_question(struct mantik *m, int64_t project_id, char **connection,
+				      const char *what);
+/* Asks and waits; `seen`: there is something to show when it cannot be asked. Takes the question. */
+int mk_index_ask(struct mk_call *call, struct mantik *m, struct mk_question *q, bool seen,
+		 mk_flight_fn *fn) _must_check_;
+
+#endif
