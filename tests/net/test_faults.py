@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from servers import HTTPCTL, ask, free_port, one, reply, script
+from httpserve import HTTPCTL, ask, free_port, one, reply, script
 
 OK = reply(body="fine")
 

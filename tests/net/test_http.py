@@ -2,7 +2,7 @@
 """core/net/http against real servers: what is asked, what comes back, who may see what."""
 import os
 
-from servers import Authority, ask, free_port, nginx, one, python_files, reply, script
+from httpserve import Authority, ask, free_port, nginx, one, python_files, reply, script
 
 OK = reply(body='{"ok": true}', headers=["Content-Type: Application/JSON; charset=utf-8"])
 

@@ -5,13 +5,15 @@
  *
  * Prints a line of JSON for each thing that was emitted, numbers of metrics as hexadecimal doubles,
  * then one with what it took; `read` prints the bytes themselves, and the line on stderr. An error
- * is a line with `error` and `text`, exit 1.
+ * is a line with `error` and `text`, exit 1. `put TEXT` makes the connection.
  */
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+
+#include <mantik/connection.h>
 
 #include "base/doc.h"
 #include "connect/tracking/tracking.h"
@@ -363,6 +365,10 @@ int main(int argc, char **argv)
 
 	int r = mantik_open(&call, &options, &m);
 
+	if (r == 0 && strcmp(argv[2], "put") == 0 && argc == 4)
+		return mk_connection_put(&call, m, connection, argv[3], strlen(argv[3]), 0) < 0
+			       ? (fprintf(stderr, "%s\n", call.error.text), 1)
+			       : 0;
 	if (r == 0)
 		r = ops->open(&call, m, connection, &t);
 	if (deadline)

@@ -369,6 +369,9 @@ int mk_mlflow_read(struct mk_call *call, struct mk_tracking *t, const struct mk_
 
 	if (r < 0)
 		return r;
+	if (!*path)
+		return mk_fail(call, EISDIR, "%s: the root of its files is a directory",
+			       t->peer.remote);
 	if (offset < 0 || len == 0)
 		return mk_fail(call, EINVAL, "%s: %s: nothing to read", t->peer.remote, path);
 	r = mk_mlflow_find(call, t, place, &where);
