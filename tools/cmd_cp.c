@@ -120,7 +120,7 @@ static bool is_new(const char *path)
 
 static int into_tree(struct ctl *ctl, const char *source, const char *target)
 {
-	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+	_cleanup_buf_ struct mk_buf text = MK_BUF_SECRET(MK_LIMIT_TEXT); /* a connection, perhaps */
 	_cleanup_(ctl_place_free) struct ctl_place place = {.ctl = ctl};
 	_cleanup_free_ char *inside = NULL;
 	struct fs_attr attr = {};

@@ -85,6 +85,11 @@ static int run(struct ctl *ctl)
 		argv[n++] = "-o";
 		argv[n++] = option;
 	}
+	option = ctl_option(ctl, "tracking");
+	if (option) {
+		argv[n++] = "--tracking";
+		argv[n++] = option;
+	}
 	put_dir(&dirs, "data", ctl->options.data_dir);
 	put_dir(&dirs, "cache", ctl->options.cache_dir);
 	put_dir(&dirs, "config", ctl->options.config_dir);
@@ -107,6 +112,8 @@ const struct cmd cmd_mount = {
 	.options =
 		(const struct cmd_option[]){
 			{'o', "option", "OPTION", "for mantikfs, see mantikfs(1); may be repeated"},
+			{'t', "tracking", "URL",
+			 "an MLflow server whose experiments are shown, too"},
 			{},
 		},
 	.run = run,

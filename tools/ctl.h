@@ -128,6 +128,14 @@ int ctl_spawn(struct ctl *ctl, const char *const *argv) _must_check_;
 /* Path of a program of ours: beside this one, else by PATH. Never NULL; owned by the caller. */
 char *ctl_program(const char *name);
 
+/* --- mantikctl_secret.c: what is typed and not shown --- */
+
+/* Appends a line typed on the terminal (or, when standard input is none, its first line), without
+ * its end. EINTR; ENOTTY: there is nobody to ask. */
+int ctl_ask_secret(struct ctl *ctl, const char *prompt, struct mk_buf *ret) _must_check_;
+/* For mk_connection_asker(); arg: the ctl. Asks on the terminal only. */
+int ctl_ask_passphrase(struct mk_call *call, void *arg, bool fresh, struct mk_buf *ret);
+
 /* --- mantikctl_mount.c: paths as texts, and the mounts of this machine --- */
 
 /* Absolute, without `.`, `..`, double and trailing slashes. */

@@ -3,6 +3,8 @@
 #include "ctl.h"
 #include "cmd.h"
 
+#include <mantik/connection.h>
+
 #include <errno.h>
 #include <locale.h>
 #include <pthread.h>
@@ -90,8 +92,12 @@ static int run_command(struct ctl *ctl)
 	if (ctl->cmd->max >= 0 && ctl->n_operands > ctl->cmd->max)
 		return ctl_usage(ctl, "%s: too many operands, from \"%s\" on", ctl->cmd->name,
 				 ctl->operands[ctl->cmd->max]);
+	if (ctl->cmd->needs != CTL_NOTHING) /* else they are for mantikfs, which mount starts */
+		mantik_protect_environment();
 	watch_signals(&ctl->call);
 	r = open_platform(ctl);
+	if (r >= 0 && ctl->m)
+		mk_connection_asker(ctl->m, ctl_ask_passphrase, ctl);
 	if (r >= 0)
 		r = ctl->cmd->run(ctl);
 	if (r < 0) {
@@ -189,6 +195,7 @@ int main(int argc, char **argv)
 	static struct ctl ctl; /* the thread of signals may use its call until the process is gone */
 	int r;
 
+	mantik_protect();
 	setlocale(LC_CTYPE, "");
 	mk_call_init(&ctl.call);
 	ctl.call.may_wait = MK_ANY;

@@ -5,6 +5,7 @@
  */
 #include "ctl.h"
 
+#include <mantik/connection.h>
 #include <mantik/option.h>
 
 #include <errno.h>
@@ -241,6 +242,30 @@ static void generate_options(void)
 	puts(".El");
 }
 
+/* The keys of connections/NAME.yaml, kind by kind. */
+static void generate_connections(void)
+{
+	static const char *const types[] = {
+		[MK_CONNECTION_TEXT] = "text",	     [MK_CONNECTION_URL] = "url",
+		[MK_CONNECTION_PATH] = "path",	     [MK_CONNECTION_SECRET] = "secret",
+		[MK_CONNECTION_COMMAND] = "command",
+	};
+	const char *kind;
+
+	for (size_t k = 0; (kind = mk_connection_kind(k)); k++) {
+		size_t n = 0;
+		const struct mk_connection_key *keys = mk_connection_keys(kind, &n);
+
+		printf(".Ss kind: %s\n.Bl -tag -width token_command\n", kind);
+		for (size_t i = 0; i < n; i++) {
+			printf(".It Cm %s Pq %s%s\n", keys[i].name, types[keys[i].type],
+			       keys[i].needed ? ", needed" : "");
+			mdoc_text(keys[i].help);
+		}
+		puts(".El");
+	}
+}
+
 static void generate_table(void)
 {
 	for (const struct cmd_option *o = ctl_global_options; o->name; o++)
@@ -258,7 +283,7 @@ static const struct {
 } generators[] = {
 	{"bash", ctl_complete_bash}, {"zsh", ctl_complete_zsh}, {"fish", ctl_complete_fish},
 	{"mdoc", generate_mdoc}, {"status", generate_status},
-	{"options", generate_options},
+	{"options", generate_options}, {"connections", generate_connections},
 	{"table", generate_table},
 };
 
@@ -270,6 +295,7 @@ int ctl_generate(const char *what)
 			return 0;
 		}
 	}
-	fprintf(stderr, "mantikctl: --generate takes bash, zsh, fish, mdoc, status, options or table\n");
+	fprintf(stderr, "mantikctl: --generate takes bash, zsh, fish, mdoc, status, options, "
+			"connections or table\n");
 	return CTL_USAGE;
 }

@@ -16,7 +16,8 @@
 
 char *ctl_tree_path(const char *operand)
 {
-	static const char *const tops[] = {"/projects", "/sites", "/.mantik", "/README.txt"};
+	static const char *const tops[] = {"/projects", "/sites", "/connections", "/.mantik",
+					   "/README.txt"};
 	_cleanup_free_ char *path = ctl_absolute(operand);
 	_cleanup_buf_ struct mk_buf usual = MK_BUF(PATH_MAX);
 	const char *inside = ctl_below_a_mount(path), *home = getenv("HOME");

@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include <mantik/daemon.h>
@@ -149,7 +148,8 @@ int main(int argc, char **argv)
 		mk_daemon_leave_job();
 	}
 	(void)umask(077);
-	(void)prctl(PR_SET_DUMPABLE, 0);
+	mantik_protect();
+	mantik_protect_environment();
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	/* Before the first thread, so that all have them blocked and the loop reads them. */

@@ -11,14 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include <mantik/trace.h>
+#include <mantik/connection.h>
 #include <mantik/mountpoint.h>
+#include <mantik/trace.h>
 
 #include "options.h"
 #include "session.h"
@@ -220,6 +220,14 @@ static int check_platform(struct mk_call *call, struct mantik *m, const char *mo
 	return r;
 }
 
+/* What --tracking names becomes a connection, if it is none yet. */
+static int add_tracking(struct mk_call *call, struct mantik *m, const char *url)
+{
+	_cleanup_free_ char *name = NULL;
+
+	return url ? mk_prefix(call, mk_connection_tracking(call, m, url, &name), "--tracking") : 0;
+}
+
 /* Everything a thread that is stuck may still use lives here and is not freed then. */
 static int serve(struct mk_call *call, struct start *start, const char *mountpoint)
 {
@@ -233,6 +241,8 @@ static int serve(struct mk_call *call, struct start *start, const char *mountpoi
 	if (r < 0)
 		return r;
 	r = check_platform(call, m, mountpoint);
+	if (r == 0)
+		r = add_tracking(call, m, options->tracking);
 	if (r == 0)
 		r = lock_mountpoint(call, m, mountpoint, &lock);
 	if (r == 0)
@@ -276,7 +286,6 @@ static int run(struct start *start)
 	_cleanup_free_ char *mountpoint = NULL;
 	struct rlimit files;
 
-	(void)prctl(PR_SET_DUMPABLE, 0); /* keys are in memory */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
@@ -363,6 +372,8 @@ int main(int argc, char **argv)
 	int r = fs_options_parse(&start.options, argc, argv, &text);
 	int code = EXIT_SUCCESS;
 
+	mantik_protect();
+	mantik_protect_environment();
 	if (r < 0) {
 		(void)fprintf(stderr, "mantikfs: %s\n", mk_buf_text(&text));
 		code = EXIT_USAGE;

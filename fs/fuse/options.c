@@ -38,6 +38,8 @@ static const struct word words[] = {
 	{"no_daemon", YES, AT(no_daemon), NULL, "never start mantikd"},
 	{"trace", TRACE, AT(trace), "WHAT", "a line to the log for all that fuse:exec:db do"},
 	{"log", TEXT, AT(log_file), "FILE", "where the daemon writes its messages"},
+	{"tracking", TEXT, AT(tracking), "URL",
+	 "an MLflow server whose experiments are shown, too"},
 	{"nosuid", IGNORED}, {"nodev", IGNORED}, {"noatime", IGNORED}, /* always set */
 	{"noexec", KERNEL},
 	{"rw", IGNORED}, {"suid", IGNORED}, {"dev", IGNORED}, {"exec", IGNORED},
@@ -46,7 +48,8 @@ static const struct word words[] = {
 	{"_netdev", IGNORED}, {"relatime", IGNORED},
 };
 
-/* Switches, long and short; `word` is what they stand for, NULL: a flag of the program. */
+/* Switches, long and short; `word` is what they stand for (with its value, if it takes one: `--x V` or
+ * `--x=V`), NULL: a flag of the program. */
 static const struct toggle {
 	const char *name, *letter, *word;
 	size_t at;
@@ -54,6 +57,7 @@ static const struct toggle {
 } toggles[] = {
 	{"--foreground", "-f", NULL, AT(foreground), "do not go into the background"},
 	{"--trace", NULL, "trace", 0, "the same as -o trace=all"},
+	{"--tracking", NULL, "tracking", 0, "the same as -o tracking=URL"},
 	{"--read-only", "-r", "ro", 0, "the same as -o ro"},
 	{"--help", "-h", NULL, AT(help), "show this"},
 	{"--version", "-V", NULL, AT(version), "show the version"},
@@ -90,16 +94,21 @@ static int parse_duration(const char *text, int64_t *ret)
 	return -EINVAL;
 }
 
+static const struct word *find_word(const char *name)
+{
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (strcmp(words[i].name, name) == 0)
+			return &words[i];
+	return NULL;
+}
+
 static int take_word(struct fs_options *options, const char *name, const char *value,
 		     struct mk_buf *why)
 {
-	const struct word *word = NULL;
+	const struct word *word = find_word(name);
 
 	if (strncmp(name, "x-", 2) == 0 || strncmp(name, "comment", 7) == 0)
 		return 0; /* of fstab and systemd */
-	for (size_t i = 0; !word && i < sizeof(words) / sizeof(*words); i++)
-		if (strcmp(words[i].name, name) == 0)
-			word = &words[i];
 	if (!word)
 		return refuse(why, "unknown option -o %s; see mantikfs --help", name);
 	if (word->kind == TRACE && !value)
@@ -167,16 +176,34 @@ static int take_words(struct fs_options *options, const char *text, struct mk_bu
 	return 0;
 }
 
-static int take_switch(struct fs_options *options, const char *arg, struct mk_buf *why)
+/* next: the argument behind it, NULL none; *used: it was its value. */
+static int take_switch(struct fs_options *options, const char *arg, const char *next, bool *used,
+		       struct mk_buf *why)
 {
-	if (strncmp(arg, "--trace=", 8) == 0)
-		return take_word(options, "trace", arg + 8, why);
+	const char *equals = strchr(arg, '=');
+	size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
+
 	for (size_t i = 0; i < sizeof(toggles) / sizeof(*toggles); i++) {
 		const struct toggle *t = &toggles[i];
+		bool is_long = t->name && strlen(t->name) == len && strncmp(arg, t->name, len) == 0;
 
-		if (!(t->name && strcmp(arg, t->name) == 0) &&
-		    !(t->letter && strcmp(arg, t->letter) == 0))
+		if (!is_long && !(t->letter && strcmp(arg, t->letter) == 0))
 			continue;
+
+		const struct word *word = t->word ? find_word(t->word) : NULL;
+
+		if (word && word->value) {
+			bool may_go_without = word->kind == TRACE;
+
+			*used = !equals && next && !may_go_without;
+			return take_word(options, t->word,
+					 equals		  ? equals + 1
+					 : may_go_without ? NULL
+							  : next,
+					 why);
+		}
+		if (equals)
+			return refuse(why, "%s takes no value", t->name);
 		if (t->word)
 			return take_word(options, t->word, NULL, why);
 		*(bool *)((char *)options + t->at) = true;
@@ -207,7 +234,11 @@ int fs_options_parse(struct fs_options *options, int argc, char **argv, struct m
 				return refuse(ret_why, "%s needs a value", arg);
 			r = take_words(options, arg[2] ? arg + 2 : argv[i], ret_why);
 		} else {
-			r = take_switch(options, arg, ret_why);
+			bool used = false;
+
+			r = take_switch(options, arg, i + 1 < argc ? argv[i + 1] : NULL, &used,
+					ret_why);
+			i += used;
 		}
 		if (r < 0)
 			return r;
@@ -225,6 +256,7 @@ void fs_options_free(struct fs_options *options)
 	free(options->cache_dir);
 	free(options->config_dir);
 	free(options->log_file);
+	free(options->tracking);
 	mk_buf_free(&options->kernel);
 }
 

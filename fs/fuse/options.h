@@ -12,6 +12,7 @@ struct fs_options {
 	char *mountpoint; /* as it was given */
 	char *data_dir, *cache_dir, *config_dir;
 	char *log_file;		  /* of the daemon; NULL: none */
+	char *tracking;		  /* URL of a tracking server to be shown; NULL: none */
 	int64_t metadata_timeout; /* ns, 0: the configured one */
 	unsigned trace; /* components */
 	bool foreground, read_only, allow_other, no_daemon;

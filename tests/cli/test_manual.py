@@ -167,6 +167,20 @@ def test_manual_has_every_option_of_the_configuration(platform):
         assert re.search(rf"^ +{line.split()[0]} \(", told, flags=re.M), line
 
 
+def test_manual_has_every_key_of_connections():
+    told = page("mantik.yaml.5").split("\nCONNECTIONS\n", 1)[1].split("\nCONFIG.YAML\n", 1)[0]
+    with open(os.path.join(mantik.TOP, "core/vault/connection_keys.c")) as f:
+        source = f.read()
+    for table in re.findall(r"mk_connection_key (\w+)\[\] = \{(.*?)\n\};", source, flags=re.S):
+        keys = re.findall(r'(?:KEY|NEEDED)\("(\w+)"', table[1])
+        if "LOGIN_KEYS" in table[1]:
+            keys += ["password", "token", "token_file", "token_command"]
+        section = told.split(f"\n   kind: {table[0]}\n", 1)[1].split("\n   kind: ", 1)[0]
+        assert len(keys) > 5
+        for key in keys:
+            assert re.search(rf"^ +{key} \(", section, flags=re.M), key
+
+
 def test_manual_of_mantikfs_has_every_option():
     try:
         program = mantik.program("mantikfs")

@@ -35,6 +35,7 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include "base/protect.h"
 #include "connect/compute/local/cgroup.h"
 #include "net/spawn.h"
 
@@ -219,6 +220,7 @@ static void child(struct shepherd *s)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)umask(022);
+	mk_limits_restore();
 
 	char *argv[] = {(char *)s->launch.script, NULL};
 
