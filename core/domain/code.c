@@ -11,6 +11,7 @@
 #include "domain/blob.h"
 #include "domain/code.h"
 #include "domain/texts.h"
+#include "vault/credentials.h"
 
 static const char *const prefixes[] = {
 	[MK_BRANCHES] = "refs/heads/",
@@ -41,6 +42,15 @@ int mk_code_check_remote(struct mk_call *call, struct mantik *m, int64_t reposit
 	r = mk_code_open(call, m, repository_id, &code);
 	if (r == 0)
 		r = mk_origin_parse(call, code.label, meaning.uri, &origin);
+	if (r == 0 && meaning.connection && strncmp(meaning.uri, "http", 4) == 0) {
+		_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
+
+		r = mk_credentials_for_git(call, m, meaning.uri, meaning.connection, &c);
+		if (r < 0)
+			return mk_prefix(call, r, "repository.yaml: connection");
+		r = 0;
+		origin.connection = mk_strdup(meaning.connection);
+	}
 	if (r < 0 || (code.uri && strcmp(code.uri, meaning.uri) == 0))
 		return r;
 	r = mk_mirror_make(call, code.mirror);

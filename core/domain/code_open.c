@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "vault/credentials.h"
 
 struct told {
 	const char *mirror, *error;
@@ -77,6 +78,16 @@ static void fetch_told(void *arg, const char *mirror, const struct mk_error *err
 		(void)!mk_db_write(&call, m->db, MK_KILLSAFE, note, &told);
 }
 
+/* Who logs in, as connections/ says. */
+static int git_login(struct mk_call *call, void *arg, const struct mk_origin *origin,
+		     struct mk_buf *user, struct mk_buf *password)
+{
+	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
+	int r = mk_credentials_for_git(call, arg, origin->uri, origin->connection, &c);
+
+	return r > 0 ? mk_credentials_login(call, c, user, password) : r;
+}
+
 static struct mk_git *git_of_platform(struct mantik *m)
 {
 	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER; /* protects m->git */
@@ -92,6 +103,8 @@ static struct mk_git *git_of_platform(struct mantik *m)
 			.read_only = m->read_only,
 			.told = fetch_told,
 			.told_arg = m,
+			.login = git_login,
+			.login_arg = m,
 		});
 	git = m->git;
 	pthread_mutex_unlock(&once);
@@ -115,10 +128,11 @@ void mk_code_done(struct code *code)
 int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code *code)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	_cleanup_free_ char *mirror = NULL;
+	_cleanup_free_ char *mirror = NULL, *connection = NULL;
 	struct mk_buf label = MK_BUF(4096);
 	int r = mk_db_read(call, m->db,
-			   "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name "
+			   "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name, "
+			   "r.connection "
 			   "FROM repositories r JOIN projects p ON p.id = r.project_id "
 			   "WHERE r.id = ?1",
 			   &stmt);
@@ -135,6 +149,7 @@ int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code
 	mirror = mk_col_dup(stmt, 1);
 	code->default_branch = mk_col_dup(stmt, 2);
 	code->hidden = mk_col_int(stmt, 3);
+	connection = mk_col_dup(stmt, 6);
 	if (code->hidden)
 		(void)mk_buf_printf(&label, "project %s", mk_col_text(stmt, 5));
 	else
@@ -146,6 +161,7 @@ int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code
 		r = mk_origin_parse(call, code->label, code->uri, &code->origin);
 		if (r < 0)
 			return r;
+		code->origin.connection = mk_steal(&connection);
 	}
 	return mk_mirror_get(call, git_of_platform(m), mirror, code->hidden || code->origin.uri,
 			     &code->mirror);

@@ -157,7 +157,9 @@ static int spawn(struct mk_call *call, const struct mk_exec *exec, int in, int o
 	posix_spawn_file_actions_adddup2(&actions, in, 0);
 	posix_spawn_file_actions_adddup2(&actions, out, 1);
 	posix_spawn_file_actions_adddup2(&actions, err, 2);
-	posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+	if (exec->pass_fd > 0)
+		posix_spawn_file_actions_adddup2(&actions, exec->pass_fd, 3);
+	posix_spawn_file_actions_addclosefrom_np(&actions, exec->pass_fd > 0 ? 4 : 3);
 	if (exec->dir)
 		posix_spawn_file_actions_addchdir_np(&actions, exec->dir);
 

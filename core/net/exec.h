@@ -22,6 +22,7 @@ struct mk_exec {
 	struct mk_buf *out;  /* stdout up to its limit (over it: the program is ended, EFBIG) */
 	struct mk_buf *err;  /* stderr: the last 4 KiB are kept whatever the limit; NULL: dropped */
 	int out_fd;	     /* > 0: stdout goes there instead */
+	int pass_fd;	     /* > 0: the program and its children have it as descriptor 3 */
 	int64_t idle;	     /* > 0, ns: ended with ETIMEDOUT when it has written nothing that long */
 	/* Called once when the program runs: its pid is its process group. */
 	void (*started)(void *arg, pid_t pid);

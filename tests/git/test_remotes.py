@@ -291,3 +291,83 @@ def test_killed_fetch_leaves_a_whole_mirror(platform, up):
         wait_for(lambda: not remotes.git_processes(platform), "the old git to end")
         platform.run("git", f"--git-dir={mirror}", "fsck", "--strict")
         assert code(platform, "commits", "r").refs() and head
+
+
+GIT_CONNECTION = "kind: git\nurl: {}\nuser: ana\npassword: s3cr3t-canary\n"
+
+
+def server_of(uri):
+    return uri.rsplit("/", 1)[0]
+
+
+def test_https_with_a_connection(platform, up):
+    """The vault's login reaches its own server through git and shows nowhere on this machine."""
+    tls = remotes.certificate(platform)
+    platform.run("git", "config", "--global", "http.sslCAInfo", tls[0])
+    watch = os.path.join(platform.dir, "seen")
+    wrapper = os.path.join(platform.dir, "bin", "git")
+    os.makedirs(os.path.dirname(wrapper))
+    with open(wrapper, "w") as f:  # what any process of the machine could read of git and its own
+        f.write(f'#!/bin/bash\nprintf "%s\\n" "$@" >> {watch}\nenv >> {watch}\n'
+                f'exec {shutil.which("git")} "$@"\n')
+    os.chmod(wrapper, 0o755)
+    platform.env["PATH"] = os.path.dirname(wrapper) + ":" + platform.env["PATH"]
+    with remotes.web(up, user="ana:s3cr3t-canary", tls=tls) as (uri, seen):
+        platform.ctl("cp", "-", "/connections/forge.yaml",
+                     input=GIT_CONNECTION.format(server_of(uri)))
+        reads_all(platform, up, uri)
+        assert any(given for _, _, given in seen)
+        text = open(watch).read()
+        assert "ls-remote" in text and "fetch" in text and "s3cr3t" not in text
+        # A wrong one is the server's refusal, not a question.
+        platform.ctl("login", "forge", input="wr0ng\n")
+        code(platform, "add", "bad", uri + "?again")
+        r = code(platform, "branches", "bad", check=False)
+        assert "EACCES" in r.err and "wr0ng" not in r.err
+
+
+def test_a_redirect_gets_no_login(platform, up):
+    """git follows a redirect to another server; the connection's login does not."""
+    with remotes.web(up, user="ana:s3cr3t-canary") as (uri, seen):
+        class Redirect(remotes.http.server.BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                self.send_response(302)
+                self.send_header("Location", server_of(uri) + self.path)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        server = remotes.http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect)
+        remotes.threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            here = f"http://127.0.0.1:{server.server_port}"
+            platform.ctl("cp", "-", "/connections/forge.yaml", input=GIT_CONNECTION.format(here))
+            code(platform, "add", "r", here + "/" + os.path.basename(uri))
+            r = code(platform, "branches", "r", check=False)
+            assert r.code == 1 and "EACCES" in r.err
+            assert seen and not any(given for _, _, given in seen)
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def test_a_connection_named_by_the_repository(platform, up):
+    with remotes.web(up, user="ana:s3cr3t-canary") as (uri, seen), platform.mount() as top:
+        for name, password in (("a", "wr0ng"), ("b", "s3cr3t-canary")):
+            with open(f"{top}/connections/{name}.yaml", "w") as f:
+                f.write(GIT_CONNECTION.format(server_of(uri)).replace("s3cr3t-canary", password))
+        os.makedirs(f"{top}/projects/p/code/r")
+        path = f"{top}/projects/p/code/r/repository.yaml"
+        for text, words in ((f"uri: {uri}\n", "the login was refused"),
+                            (f"uri: {uri}\nconnection: c\n", "there is no connection c"),
+                            (f"uri: {uri.replace('localhost', '127.0.0.1')}\nconnection: b\n",
+                             "connection b is for")):
+            with pytest.raises(OSError):
+                with open(path, "w") as f:
+                    f.write(text)
+            assert words in platform.ctl("why", path).stdout
+        with open(path, "w") as f:
+            f.write(f"uri: {uri}\nconnection: b\n")
+        assert "main" in os.listdir(f"{top}/projects/p/code/r/branches")

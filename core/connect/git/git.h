@@ -31,6 +31,7 @@ struct mk_origin {
 	char *lane;  /* `git:<host>` or `git:file` */
 	char *user;  /* with password, or NULL: given to git by a credential helper */
 	char *password;
+	char *connection; /* that logs in; NULL: the one the uri lies below, if any */
 };
 void mk_origin_free(struct mk_origin *origin);
 void mk_origin_copy(struct mk_origin *to, const struct mk_origin *from);
@@ -51,6 +52,11 @@ struct mk_git_options {
 	 * or why it did not. */
 	void (*told)(void *arg, const char *mirror, const struct mk_error *error, bool moved);
 	void *told_arg;
+	/* Who logs in at an http(s) origin that names nobody: 1, or 0 nobody does. Asked before each
+	 * program, in the lane of the origin; the buffers are wiped. NULL: nobody. */
+	int (*login)(struct mk_call *call, void *arg, const struct mk_origin *origin,
+		     struct mk_buf *user, struct mk_buf *password);
+	void *login_arg;
 };
 struct mk_git *mk_git_new(const struct mk_git_options *options);
 /* Ends fetches under way and waits for them. All mirrors must have been given back. */

@@ -33,6 +33,9 @@ struct mk_git {
 	bool read_only;
 	void (*told)(void *arg, const char *mirror, const struct mk_error *error, bool moved);
 	void *told_arg;
+	int (*login)(struct mk_call *call, void *arg, const struct mk_origin *origin,
+		     struct mk_buf *user, struct mk_buf *password);
+	void *login_arg;
 	struct mk_lanes *lanes; /* of fetches; those who wait for one sit elsewhere */
 
 	/* Protects what follows, and flights, failures and pools of all mirrors. Held for memory

@@ -35,6 +35,8 @@ struct mk_git *mk_git_new(const struct mk_git_options *options)
 	git->read_only = options->read_only;
 	git->told = options->told;
 	git->told_arg = options->told_arg;
+	git->login = options->login;
+	git->login_arg = options->login_arg;
 	git->lanes = mk_lanes_new(4);
 	pthread_mutex_init(&git->lock, NULL);
 	git_libgit2_init();

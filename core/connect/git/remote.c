@@ -8,12 +8,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/path.h"
 #include "connect/git/internal.h"
 #include "net/exec.h"
+#include "net/http.h"
 
-enum { MAX_ARGS = 64, MAX_REFS_TEXT = 64 << 20, MAX_CONFIG = 65536 };
+enum { MAX_ARGS = 64, MAX_REFS_TEXT = 64 << 20, MAX_CONFIG = 65536, MAX_LOGIN = 1 << 18 };
 
 /* Over whatever the user's configuration says. */
 static const char *const settings[] = {
@@ -64,9 +67,9 @@ static const struct {
 	 "connect once with ssh in a terminal to accept the host's key"},
 	{"Permission denied (", EACCES, "add your key: ssh-add, or ssh-copy-id"},
 	{"could not read Username", EACCES,
-	 "it wants a login: set up a git credential helper, or put a token into the uri"},
+	 "it wants a login: write a connection of kind git, or set up a git credential helper"},
 	{"could not read Password", EACCES,
-	 "it wants a password: set up a git credential helper, or put a token into the uri"},
+	 "it wants a password: write a connection of kind git, or set up a git credential helper"},
 	{"Authentication failed", EACCES, "the login was refused: renew the password or token"},
 	{"HTTP Basic: Access denied", EACCES, "the login was refused: renew the token"},
 	{"error: 401", EACCES, "the login was refused: renew the password or token"},
@@ -234,8 +237,6 @@ struct command_line {
 static void command_line_free(struct command_line *line)
 {
 	mk_list_free(&line->args);
-	for (size_t i = 0; i < line->env.n; i++) /* a password may be among them */
-		explicit_bzero(line->env.v[i], strlen(line->env.v[i]));
 	mk_list_free(&line->env);
 }
 
@@ -281,22 +282,77 @@ static int build_environment(struct mk_call *call, struct mk_mirror *mirror,
 		ssh_command(&ssh);
 		r = mk_list_add(env, mk_buf_text(&ssh));
 	}
-	if (r == 0 && origin && origin->password) {
-		_cleanup_buf_ struct mk_buf user = MK_BUF(8192), password = MK_BUF(8192);
-
-		(void)mk_buf_printf(&user, "MANTIK_GIT_USER=%s", origin->user);
-		(void)mk_buf_printf(&password, "MANTIK_GIT_PASSWORD=%s", origin->password);
-		r = mk_list_add(env, mk_buf_text(&user));
-		if (r == 0)
-			r = mk_list_add(env, mk_buf_text(&password));
-		if (password.data)
-			explicit_bzero(password.data, password.len);
-	}
 	return r;
 }
 
+/*
+ * The login is read from descriptor 3, and by git only when the server of the uri itself asks: a
+ * redirect, git-lfs or a submodule that leads elsewhere gets what the user's own helpers say. No
+ * argument and no variable of the environment holds it, which others could read.
+ */
+static int add_helper(struct mk_list *args, const struct mk_origin *origin)
+{
+	_cleanup_buf_ struct mk_buf none = MK_BUF(8192), helper = MK_BUF(8192);
+	_cleanup_free_ char *server = mk_url_origin(origin->uri);
+	int r;
+
+	if (!server)
+		return 0;
+	(void)mk_buf_printf(&none, "credential.%s.helper=", server);
+	(void)mk_buf_printf(&helper,
+			    "credential.%s.helper=!f() { test \"$1\" = get && cat /dev/fd/3; }; f",
+			    server);
+	r = mk_buf_check(&helper);
+	if (r == 0)
+		r = mk_list_add(args, "-c");
+	if (r == 0)
+		r = mk_list_add(args, mk_buf_text(&none));
+	if (r == 0)
+		r = mk_list_add(args, "-c");
+	if (r == 0)
+		r = mk_list_add(args, mk_buf_text(&helper));
+	return r;
+}
+
+/* What the helper prints, in memory that has no name. 1 and its descriptor, 0: nobody logs in. */
+static int open_login(struct mk_call *call, struct mk_mirror *mirror, const struct mk_origin *origin,
+		      int *ret_fd)
+{
+	_cleanup_wipe_ struct mk_buf user = MK_BUF_SECRET(MAX_LOGIN);
+	_cleanup_wipe_ struct mk_buf password = MK_BUF_SECRET(MAX_LOGIN), text = MK_BUF_SECRET(MAX_LOGIN);
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (!origin || strncmp(origin->uri, "http", 4) != 0)
+		return 0;
+	if (origin->password) {
+		(void)mk_buf_puts(&user, origin->user);
+		(void)mk_buf_puts(&password, origin->password);
+	} else {
+		if (!mirror || !mirror->git->login)
+			return 0;
+		r = mirror->git->login(call, mirror->git->login_arg, origin, &user, &password);
+		if (r <= 0)
+			return r < 0 ? mk_prefix(call, r, "%s", origin->label) : 0;
+	}
+	if (strpbrk(mk_buf_text(&user), "\r\n") || strpbrk(mk_buf_text(&password), "\r\n"))
+		return mk_fail(call, EINVAL, "%s: git takes no login of more than one line",
+			       origin->label);
+	(void)mk_buf_printf(&text, "username=%s\n", user.len ? mk_buf_text(&user) : "oauth2");
+	(void)mk_buf_puts(&text, "password=");
+	(void)mk_buf_put(&text, password.data, password.len);
+	(void)mk_buf_putc(&text, '\n');
+	if (mk_buf_check(&text) < 0)
+		return mk_fail(call, EFBIG, "%s: the login is too long", origin->label);
+	fd = memfd_create("login", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, text.data, text.len) != (ssize_t)text.len)
+		return mk_fail(call, errno, "%s: %s", origin->label, strerror(errno));
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 4); /* above where it goes: dup2 of the same clears nothing */
+	return *ret_fd < 0 ? mk_fail(call, errno, "%s: %s", origin->label, strerror(errno)) : 1;
+}
+
 static int build_arguments(struct mk_mirror *mirror, const struct git_command *command,
-			   struct mk_list *args)
+			   bool has_login, struct mk_list *args)
 {
 	_cleanup_buf_ struct mk_buf dir = MK_BUF(65536), speed = MK_BUF(100);
 	int r = mk_list_add(args, "git");
@@ -316,20 +372,8 @@ static int build_arguments(struct mk_mirror *mirror, const struct git_command *c
 		if (r == 0)
 			r = mk_list_add(args, settings[i]);
 	}
-	/* The secret goes by the environment, which only this user can read. */
-	if (r == 0 && command->origin && command->origin->password) {
-		static const char *const helper[] = {
-			"-c",
-			"credential.helper=",
-			"-c",
-			"credential.helper=!f() { test \"$1\" = get || exit 0; printf "
-			"'username=%s\\npassword=%s\\n' \"$MANTIK_GIT_USER\" "
-			"\"$MANTIK_GIT_PASSWORD\"; }; f",
-		};
-
-		for (size_t i = 0; r == 0 && i < sizeof(helper) / sizeof(*helper); i++)
-			r = mk_list_add(args, helper[i]);
-	}
+	if (r == 0 && has_login)
+		r = add_helper(args, command->origin);
 	for (size_t i = 0; r == 0 && command->args[i]; i++)
 		r = mk_list_add(args, command->args[i]);
 	return r;
@@ -347,6 +391,7 @@ static const char **terminated(const struct mk_list *list)
 int git_run(struct mk_call *call, struct mk_mirror *mirror, const struct git_command *command)
 {
 	_cleanup_(command_line_free) struct command_line line = {};
+	_cleanup_close_ int login = -1;
 	int r;
 
 	if (command->origin) {
@@ -361,7 +406,10 @@ int git_run(struct mk_call *call, struct mk_mirror *mirror, const struct git_com
 		if (r < 0)
 			return mk_prefix(call, r, "%s", command->origin->label);
 	}
-	r = build_arguments(mirror, command, &line.args);
+	r = open_login(call, mirror, command->origin, &login);
+	if (r < 0)
+		return r;
+	r = build_arguments(mirror, command, r > 0, &line.args);
 	if (r == 0)
 		r = build_environment(call, mirror, command, &line.env);
 	if (r < 0)
@@ -379,6 +427,7 @@ int git_run(struct mk_call *call, struct mk_mirror *mirror, const struct git_com
 				      .input_len = command->input_len,
 				      .out = command->out,
 				      .out_fd = command->out_fd,
+				      .pass_fd = login,
 				      .idle = command->idle,
 				      .started = command->started,
 				      .started_arg = command->started_arg,

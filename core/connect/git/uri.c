@@ -32,6 +32,7 @@ void mk_origin_free(struct mk_origin *origin)
 	if (origin->password)
 		explicit_bzero(origin->password, strlen(origin->password));
 	free(origin->password);
+	free(origin->connection);
 	*origin = (struct mk_origin){};
 }
 
@@ -46,6 +47,7 @@ void mk_origin_copy(struct mk_origin *to, const struct mk_origin *from)
 		.lane = mk_strdup(from->lane),
 		.user = mk_strdup(from->user),
 		.password = mk_strdup(from->password),
+		.connection = mk_strdup(from->connection),
 	};
 }
 
