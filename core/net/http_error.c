@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The words for an answer that was not wanted: what happened, in which connection, what to do. */
-#include "http.h"
-
+/* The words for an answer that was not wanted, and for none: what happened, in which connection,
+ * what to do. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include <curl/curl.h>
+
 #include "base/file.h"
 #include "base/utf8.h"
+#include "http_wire.h"
 
 static const struct {
 	int status, error;
@@ -91,5 +93,85 @@ int mk_http_fail(struct mk_call *call, const struct mk_http_request *request,
 			      again, origin ? origin : "it", answer->status, line ? ": " : "",
 			      line ? line : "");
 	mk_error_detail(call, remote, answer->status, line ? line : mk_buf_text(&answer->body));
+	return -error;
+}
+
+/* --- no answer ----------------------------------------------------------------------------- */
+
+enum kind { AWAY, SETUP, BROKEN, NONSENSE };
+
+static const struct {
+	CURLcode code;
+	enum kind kind;
+	int error;
+	const char *text; /* NULL: curl's own words */
+} outcomes[] = {
+	{CURLE_COULDNT_RESOLVE_HOST, AWAY, EHOSTUNREACH, "no host of that name is known"},
+	{CURLE_COULDNT_RESOLVE_PROXY, AWAY, EHOSTUNREACH,
+	 "no host of the proxy's name (https_proxy, http_proxy) is known"},
+	{CURLE_COULDNT_CONNECT, AWAY, EHOSTUNREACH, NULL},
+	{CURLE_OPERATION_TIMEDOUT, AWAY, EHOSTUNREACH, "no connection in time"},
+	{CURLE_SSL_CONNECT_ERROR, AWAY, EHOSTUNREACH, NULL},
+	{CURLE_PEER_FAILED_VERIFICATION, AWAY, EHOSTUNREACH, NULL},
+	{CURLE_SSL_CACERT_BADFILE, SETUP, EHOSTUNREACH, "its ca: is no file with certificates"},
+	{CURLE_SSL_CERTPROBLEM, SETUP, ENOKEY,
+	 "its client_cert: and client_key: are not a PEM certificate and its key without "
+	 "passphrase"},
+	{CURLE_GOT_NOTHING, BROKEN, EREMOTEIO, "the connection was closed without an answer"},
+	{CURLE_RECV_ERROR, BROKEN, EREMOTEIO, "the connection broke"},
+	{CURLE_SEND_ERROR, BROKEN, EREMOTEIO, "the connection broke"},
+	{CURLE_SEND_FAIL_REWIND, BROKEN, EREMOTEIO, "the connection was closed without an answer"},
+	{CURLE_PARTIAL_FILE, BROKEN, EREMOTEIO, "the connection broke in the middle of the answer"},
+	{CURLE_BAD_CONTENT_ENCODING, NONSENSE, EREMOTEIO, "its answer cannot be decompressed"},
+	{CURLE_UNSUPPORTED_PROTOCOL, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
+	{CURLE_WEIRD_SERVER_REPLY, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
+	{CURLE_HTTP2, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
+	{CURLE_URL_MALFORMAT, NONSENSE, EINVAL, "no URL"},
+	{CURLE_OUT_OF_MEMORY, NONSENSE, ENOMEM, "out of memory"},
+};
+
+/* What to do about it, where we know. */
+static const char *advice(CURLcode code, long system_error, const char *words)
+{
+	if (code == CURLE_COULDNT_CONNECT && system_error == ECONNREFUSED)
+		return "connection refused: does the server run there?";
+	if (code == CURLE_SSL_CONNECT_ERROR && strstr(words, "wrong version number"))
+		return "no TLS there: is it http:// and not https://?";
+	return NULL;
+}
+
+int mk_wire_fail(struct mk_call *call, struct mk_wire *wire, void *easy, int curl_code,
+		 const char *words)
+{
+	CURLcode code = (CURLcode)curl_code;
+	const struct mk_http_peer *peer = wire->request->peer;
+	enum kind kind = NONSENSE;
+	int error = EREMOTEIO;
+	const char *text = NULL;
+	long system_error = 0;
+
+	for (size_t i = 0; i < sizeof(outcomes) / sizeof(*outcomes); i++)
+		if (outcomes[i].code == code) {
+			kind = outcomes[i].kind;
+			error = outcomes[i].error;
+			text = outcomes[i].text;
+		}
+	curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &system_error);
+	if (!text)
+		text = advice(code, system_error, words);
+	if (!text && code == CURLE_COULDNT_CONNECT && system_error > 0)
+		text = strerror((int)system_error);
+	if (!text)
+		text = words[0] ? words : curl_easy_strerror(code);
+	wire->unreachable = kind == AWAY;
+	wire->unanswered = kind == BROKEN;
+	if (code == CURLE_PEER_FAILED_VERIFICATION)
+		(void)mk_fail(call, error,
+			      "%s: its certificate is not trusted (%s): name the file of its "
+			      "authority as ca: in connections/%s.yaml",
+			      wire->label, text, peer->remote);
+	else
+		(void)mk_fail(call, error, "%s: %s", wire->label, text);
+	mk_error_detail(call, peer->remote, wire->answer.status, words);
 	return -error;
 }

@@ -27,7 +27,6 @@
 enum {
 	MAX_HEADER = 16 << 10,	/* a line */
 	MAX_HEADERS = 64 << 10, /* all of them */
-	MAX_OTHER = 64 << 10,	/* kept of a body that is not the one asked for */
 	SLOWEST = 1 << 10,	/* bytes a second */
 	CHUNK = 256 << 10,	/* of a sunk body */
 	MAX_CONNECTIONS = 8,	/* kept open by a thread */
@@ -135,85 +134,12 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 	return 0;
 }
 
-/* The value of a header of the answer, or NULL; valid until the next call. */
-static const char *header(const struct exchange *x, const char *name)
-{
-	struct curl_header *h = NULL;
-
-	if (curl_easy_header(x->easy, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
-		return NULL;
-	return h->value;
-}
-
-/* `text/html; charset=utf-8` -> `text/html` */
-static char *media_type(const char *value)
-{
-	char *type = mk_strndup(value ? value : "", value ? strcspn(value, "; \t,") : 0);
-
-	for (char *s = type; *s; s++)
-		if (*s >= 'A' && *s <= 'Z')
-			*s = (char)(*s - 'A' + 'a');
-	return type;
-}
-
-static bool number(const char **s, int64_t *ret)
-{
-	char *end;
-
-	if (**s < '0' || **s > '9')
-		return false;
-	errno = 0;
-	*ret = strtoll(*s, &end, 10);
-	*s = end;
-	return errno == 0;
-}
-
-/* `bytes 0-99/1000`; a star stands for what is not known, and for the range of a 416. */
-static void read_range(const char *s, struct mk_http_answer *answer)
-{
-	int64_t begin = -1, end = -1, total = -1;
-
-	if (!s || strncasecmp(s, "bytes", 5) != 0)
-		return;
-	s += 5 + strspn(s + 5, " \t");
-	if (*s == '*') {
-		s++;
-	} else if (!number(&s, &begin) || *s++ != '-' || !number(&s, &end) || end < begin) {
-		return;
-	}
-	if (*s++ != '/' || (*s != '*' && (!number(&s, &total) || (begin >= 0 && total <= end))))
-		return;
-	answer->range_begin = begin;
-	answer->total = total;
-}
-
 static void read_head(struct exchange *x)
 {
-	struct mk_http_answer *answer = &x->wire->answer;
-	curl_off_t length = -1, after = 0;
-	long status = 0;
-
 	if (x->has_head)
 		return;
 	x->has_head = true;
-	curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(x->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-	if (header(x, "Retry-After"))
-		curl_easy_getinfo(x->easy, CURLINFO_RETRY_AFTER, &after);
-
-	const char *encoding = header(x, "Content-Encoding");
-
-	answer->status = (int)status;
-	answer->length = encoding && strcasecmp(encoding, "identity") != 0 ? -1 : length;
-	answer->retry_after = header(x, "Retry-After") ? after : -1;
-	answer->type = media_type(header(x, "Content-Type"));
-	answer->etag = mk_strdup(header(x, "ETag"));
-	answer->last_modified = mk_strdup(header(x, "Last-Modified"));
-	if (status == 206 || status == 416)
-		read_range(header(x, "Content-Range"), answer);
-	if (status >= 200 && status < 300)
-		return;
-	answer->body.limit = MAX_OTHER;
+	mk_wire_read_head(x->easy, &x->wire->answer);
 }
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -496,83 +422,6 @@ static int drive(struct exchange *x, CURLM *multi, CURLcode *ret)
 
 /* --- what came of it ----------------------------------------------------------------------- */
 
-enum kind { AWAY, SETUP, BROKEN, NONSENSE };
-
-static const struct {
-	CURLcode code;
-	enum kind kind;
-	int error;
-	const char *text; /* NULL: curl's own words */
-} outcomes[] = {
-	{CURLE_COULDNT_RESOLVE_HOST, AWAY, EHOSTUNREACH, "no host of that name is known"},
-	{CURLE_COULDNT_RESOLVE_PROXY, AWAY, EHOSTUNREACH,
-	 "no host of the proxy's name (https_proxy, http_proxy) is known"},
-	{CURLE_COULDNT_CONNECT, AWAY, EHOSTUNREACH, NULL},
-	{CURLE_OPERATION_TIMEDOUT, AWAY, EHOSTUNREACH, "no connection in time"},
-	{CURLE_SSL_CONNECT_ERROR, AWAY, EHOSTUNREACH, NULL},
-	{CURLE_PEER_FAILED_VERIFICATION, AWAY, EHOSTUNREACH, NULL},
-	{CURLE_SSL_CACERT_BADFILE, SETUP, EHOSTUNREACH, "its ca: is no file with certificates"},
-	{CURLE_SSL_CERTPROBLEM, SETUP, ENOKEY,
-	 "its client_cert: and client_key: are not a PEM certificate and its key without "
-	 "passphrase"},
-	{CURLE_GOT_NOTHING, BROKEN, EREMOTEIO, "the connection was closed without an answer"},
-	{CURLE_RECV_ERROR, BROKEN, EREMOTEIO, "the connection broke"},
-	{CURLE_SEND_ERROR, BROKEN, EREMOTEIO, "the connection broke"},
-	{CURLE_SEND_FAIL_REWIND, BROKEN, EREMOTEIO, "the connection was closed without an answer"},
-	{CURLE_PARTIAL_FILE, BROKEN, EREMOTEIO, "the connection broke in the middle of the answer"},
-	{CURLE_BAD_CONTENT_ENCODING, NONSENSE, EREMOTEIO, "its answer cannot be decompressed"},
-	{CURLE_UNSUPPORTED_PROTOCOL, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
-	{CURLE_WEIRD_SERVER_REPLY, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
-	{CURLE_HTTP2, NONSENSE, EREMOTEIO, "what is there does not speak HTTP"},
-	{CURLE_URL_MALFORMAT, NONSENSE, EINVAL, "no URL"},
-	{CURLE_OUT_OF_MEMORY, NONSENSE, ENOMEM, "out of memory"},
-};
-
-/* What to do about it, where we know. */
-static const char *advice(CURLcode code, long system_error, const char *words)
-{
-	if (code == CURLE_COULDNT_CONNECT && system_error == ECONNREFUSED)
-		return "connection refused: does the server run there?";
-	if (code == CURLE_SSL_CONNECT_ERROR && strstr(words, "wrong version number"))
-		return "no TLS there: is it http:// and not https://?";
-	return NULL;
-}
-
-static int judge_code(struct exchange *x, CURLcode code)
-{
-	struct mk_wire *wire = x->wire;
-	const struct mk_http_peer *peer = wire->request->peer;
-	enum kind kind = NONSENSE;
-	int error = EREMOTEIO;
-	const char *text = NULL;
-	long system_error = 0;
-
-	for (size_t i = 0; i < sizeof(outcomes) / sizeof(*outcomes); i++)
-		if (outcomes[i].code == code) {
-			kind = outcomes[i].kind;
-			error = outcomes[i].error;
-			text = outcomes[i].text;
-		}
-	curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &system_error);
-	if (!text)
-		text = advice(code, system_error, x->words);
-	if (!text && code == CURLE_COULDNT_CONNECT && system_error > 0)
-		text = strerror((int)system_error);
-	if (!text)
-		text = x->words[0] ? x->words : curl_easy_strerror(code);
-	wire->unreachable = kind == AWAY;
-	wire->unanswered = kind == BROKEN;
-	if (code == CURLE_PEER_FAILED_VERIFICATION)
-		(void)mk_fail(x->call, error,
-			      "%s: its certificate is not trusted (%s): name the file of its "
-			      "authority as ca: in connections/%s.yaml",
-			      wire->label, text, peer->remote);
-	else
-		(void)mk_fail(x->call, error, "%s: %s", wire->label, text);
-	mk_error_detail(x->call, peer->remote, wire->answer.status, x->words);
-	return -error;
-}
-
 static int judge(struct exchange *x, CURLcode code)
 {
 	struct mk_wire *wire = x->wire;
@@ -600,7 +449,7 @@ static int judge(struct exchange *x, CURLcode code)
 			       wire->label, body->limit, length);
 	}
 	if (code != CURLE_OK)
-		return judge_code(x, code);
+		return mk_wire_fail(x->call, wire, x->easy, code, x->words);
 	read_head(x);
 	if (wire->answer.status < 200)
 		return mk_fail(x->call, EREMOTEIO, "%s: what is there does not speak HTTP",

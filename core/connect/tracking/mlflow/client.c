@@ -177,16 +177,17 @@ int mk_mlflow_fail(struct mk_call *call, struct mk_tracking *t,
 
 	_cleanup_free_ char *line = first_line(mk_mlflow_text(json, "message"));
 
-	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes) && answer->status != 401; i++) {
-		if (strcmp(codes[i].code, code) != 0)
-			continue;
-		(void)mk_fail(call, codes[i].error, "%s: %s: %s", t->peer.remote, what,
-			      *line ? line : code);
-		mk_error_detail(call, t->peer.remote, answer->status,
-				mk_mlflow_text(json, "message"));
-		return -codes[i].error;
-	}
-	return mk_http_fail(call, request, answer, what, *line ? line : code);
+	int error = 0;
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(*codes) && answer->status != 401; i++)
+		if (strcmp(codes[i].code, code) == 0)
+			error = codes[i].error;
+	if (error)
+		(void)mk_fail(call, error, "%s: %s: %s", t->peer.remote, what, *line ? line : code);
+	else
+		error = -mk_http_fail(call, request, answer, what, *line ? line : code);
+	mk_error_detail(call, t->peer.remote, answer->status, mk_mlflow_text(json, "message"));
+	return -error;
 }
 
 /* --- a question ------------------------------------------------------------------------------ */
