@@ -18,7 +18,8 @@
 #include "domain/index_store.h"
 
 enum { THREADS = 4, MOST_STORES = 64 };
-static const int64_t fresh_list = 30 * MK_SEC, fresh_live = 2 * MK_SEC;
+const int64_t mk_fresh_list = 30 * MK_SEC;
+static const int64_t fresh_live = 2 * MK_SEC;
 /* Who has something to show waits so long for something newer. */
 static const int64_t patient = 3 * MK_SEC;
 
@@ -258,8 +259,8 @@ struct mk_question *mk_index_question(struct mantik *m, int64_t project_id, char
 	return q;
 }
 
-static int is_fresh(struct mk_call *call, struct mantik *m, int64_t project_id, const char *what,
-		    bool *ret_seen)
+int mk_index_is_fresh(struct mk_call *call, struct mantik *m, int64_t project_id, const char *what,
+		      int64_t fresh, bool *ret_seen)
 {
 	struct mk_mark mark = {};
 	int r = mk_mark_get(call, m, project_id, what, &mark);
@@ -271,7 +272,7 @@ static int is_fresh(struct mk_call *call, struct mantik *m, int64_t project_id, 
 
 	int64_t age = mk_now_real() - mark.time;
 
-	return mark.time && age >= 0 && age < fresh_list;
+	return mark.time && age >= 0 && age < fresh;
 }
 
 static int ask_list(struct mk_call *call, struct mantik *m, int64_t project_id, const char *what,
@@ -283,7 +284,7 @@ static int ask_list(struct mk_call *call, struct mantik *m, int64_t project_id, 
 
 	if (r <= 0)
 		return r;
-	r = is_fresh(call, m, project_id, what, &seen);
+	r = mk_index_is_fresh(call, m, project_id, what, mk_fresh_list, &seen);
 	if (r)
 		return r < 0 ? r : 0;
 
@@ -327,7 +328,7 @@ int mk_index_runs(struct mk_call *call, struct mantik *m, int64_t project_id, in
 	int r = mk_index_experiments(call, m, project_id);
 
 	if (r == 0 && experiment_id) /* all of the project are fresh: so are these */
-		r = is_fresh(call, m, project_id, what, &seen);
+		r = mk_index_is_fresh(call, m, project_id, what, mk_fresh_list, &seen);
 	if (r)
 		return r < 0 ? r : 0;
 	if (experiment_id && !seen)
@@ -378,7 +379,7 @@ bool mk_run_is_old(const struct mk_run *run)
 	int64_t age = mk_now_real() - run->as_of;
 
 	return run->remote_id && (!run->as_of || age < 0 ||
-				  age >= (mk_status_final(run->status) ? fresh_list : fresh_live));
+				  age >= (mk_status_final(run->status) ? mk_fresh_list : fresh_live));
 }
 
 int mk_index_run(struct mk_call *call, struct mantik *m, int64_t run_id)

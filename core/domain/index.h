@@ -11,7 +11,8 @@
  *	a run's files                   live 2 s; ended: 30 s         1 request
  *	metrics/<key>                   ended: once and for all;      1 request a page of 25 000; a
  *	                                live: as the run              live one from where we are
- *	artifacts/                      3 s live, 30 s ended          1 request a directory
+ *	artifacts/ (index_files.h)      3 s live, 30 s ended          1 request a directory
+ *	models/, one of them            30 s                          1 request a page; 2 with aliases
  *
  * Each function brings the mirror up to date and then says nothing about what is in it: the caller
  * reads the database. For what is not foreign they return 0 at once (one look at memory). They
@@ -45,8 +46,9 @@ int mk_index_ours(struct mk_call *call, struct mantik *m, int64_t project_id,
 int mk_index_run(struct mk_call *call, struct mantik *m, int64_t run_id) _must_check_;
 int mk_index_history(struct mk_call *call, struct mantik *m, int64_t run_id,
 		     const char *key) _must_check_;
-/* Registered models of the project: project_models, model_versions. */
+/* Registered models of the project, and the versions of one. */
 int mk_index_models(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
+int mk_index_versions(struct mk_call *call, struct mantik *m, int64_t model_id) _must_check_;
 
 /* The store of a connection, opened once per process. ENOENT no such connection. */
 struct mk_tracking;

@@ -18,7 +18,7 @@
 #include "domain/index_store.h"
 
 enum { MOST_PAGES = 10000, MOST_FILES = 1000000, PATH = 64 << 10 };
-static const int64_t fresh_ended = 30 * MK_SEC, fresh_live = 3 * MK_SEC;
+static const int64_t fresh_live = 3 * MK_SEC;
 
 /* --- places -------------------------------------------------------------------------------- */
 
@@ -273,24 +273,18 @@ static int look(struct mk_call *call, struct mantik *m, const struct mk_place *p
 		const char *dir)
 {
 	_cleanup_buf_ struct mk_buf what = MK_BUF(PATH);
-	struct mk_mark mark = {};
-	int64_t fresh = place->live ? fresh_live : fresh_ended;
+	bool seen;
 
 	if (mk_buf_printf(&what, "files:%s/%s", place->key, dir) < 0)
 		return mk_fail(call, ENAMETOOLONG, "a path of %zu bytes", strlen(dir));
 
-	int r = mk_mark_get(call, m, place->project_id, mk_buf_text(&what), &mark);
+	int r = mk_index_is_fresh(call, m, place->project_id, mk_buf_text(&what),
+				  place->live ? fresh_live : mk_fresh_list, &seen);
 
-	free(mark.value);
-	if (r < 0)
-		return r;
-
-	int64_t age = mk_now_real() - mark.time;
-
-	if (mark.time && age >= 0 && age < fresh)
-		return 0;
-	return mk_index_ask(call, m, question_at(m, place, mk_buf_text(&what), dir),
-			    mark.time != 0, mk_fly_files);
+	if (r)
+		return r < 0 ? r : 0;
+	return mk_index_ask(call, m, question_at(m, place, mk_buf_text(&what), dir), seen,
+			    mk_fly_files);
 }
 
 /* --- one entry ----------------------------------------------------------------------------- */
@@ -549,4 +543,41 @@ int mk_index_files_open(struct mk_call *call, struct mantik *m, const struct mk_
 	if (r == 0)
 		*ret = mk_blob_of_cached(cached, file.mtime);
 	return r;
+}
+
+/* --- of models ----------------------------------------------------------------------------- */
+
+static int place_of(struct mk_call *call, struct mantik *m, const struct mk_files *files,
+		    struct mk_place *ret)
+{
+	return files->of == MK_FILES_VERSION
+		       ? mk_place_of_version(call, m, files->id, ret)
+		       : mk_place_of_run_model(call, m, files->id, files->name, ret);
+}
+
+int mk_files_list(struct mk_call *call, struct mantik *m, const struct mk_files *files,
+		  const char *path, mk_dirent_emit *emit, void *arg)
+{
+	_cleanup_place_ struct mk_place place = {};
+	int r = place_of(call, m, files, &place);
+
+	return r < 0 ? r : mk_index_files_list(call, m, &place, path, emit, arg);
+}
+
+int mk_files_stat(struct mk_call *call, struct mantik *m, const struct mk_files *files,
+		  const char *path, struct mk_dirent *ret)
+{
+	_cleanup_place_ struct mk_place place = {};
+	int r = place_of(call, m, files, &place);
+
+	return r < 0 ? r : mk_index_files_stat(call, m, &place, path, ret);
+}
+
+int mk_files_open(struct mk_call *call, struct mantik *m, const struct mk_files *files,
+		  const char *path, struct mk_blob **ret)
+{
+	_cleanup_place_ struct mk_place place = {};
+	int r = place_of(call, m, files, &place);
+
+	return r < 0 ? r : mk_index_files_open(call, m, &place, path, ret);
 }

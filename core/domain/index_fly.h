@@ -14,8 +14,8 @@ struct mk_question {
 	int64_t project_id;
 	char *connection;
 	char *what;	   /* of the mark */
-	int64_t object;	   /* experiment (0: all) or run */
-	char *remote_id;   /* of the run */
+	int64_t object;	   /* experiment (0: all), run or model */
+	char *remote_id;   /* of the run; name of the model */
 	char *key;	   /* of the metric; path of a file or directory */
 	enum mk_t_root root; /* of a path: where it begins, with remote_id and, of a model's */
 	char *version;
@@ -28,7 +28,8 @@ mk_flight_fn mk_fly_experiments; /* struct mk_question * each */
 mk_flight_fn mk_fly_runs;
 mk_flight_fn mk_fly_run;
 mk_flight_fn mk_fly_history;
-mk_flight_fn mk_fly_models;
+mk_flight_fn mk_fly_models; /* index_models.c, and the next */
+mk_flight_fn mk_fly_versions;
 mk_flight_fn mk_fly_files; /* index_files.c, and the next */
 mk_flight_fn mk_fly_size;
 

@@ -9,12 +9,13 @@
 #include "domain/index.h"
 #include "domain/noun.h"
 
-#define SELECT "SELECT id, name, site, created, changed, touched FROM projects "
+#define SELECT "SELECT id, name, site, created, changed, touched, connection FROM projects "
 
 void mk_project_free(struct mk_project *project)
 {
 	free(project->name);
 	free(project->site);
+	free(project->connection);
 	*project = (struct mk_project){};
 }
 
@@ -27,6 +28,7 @@ static void copy(struct mk_stmt *stmt, void *ret)
 		.created = mk_col_int(stmt, 3),
 		.changed = mk_col_int(stmt, 4),
 		.touched = mk_col_int(stmt, 5),
+		.connection = mk_col_dup(stmt, 6),
 	};
 }
 

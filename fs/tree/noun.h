@@ -100,14 +100,29 @@ int fs_value_commit(struct fs_at *at, struct fs_commit *commit);
 int fs_metric_append(struct fs_at *at, const char *lines, size_t len);
 int fs_metrics_table_show(struct fs_at *at, struct mk_buf *text);
 
-/* nouns/bytes.c: logs/ (which: enum mk_log) and artifacts/ */
+/* nouns/bytes.c: logs/ (which: enum mk_log), and files (which: enum fs_files_kind) */
 int fs_joblog_stat(struct fs_at *at, struct fs_stat *st);
 int fs_joblog_bytes(struct fs_at *at, struct mk_blob **ret);
-int fs_artifacts_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
-int fs_artifacts_find(struct fs_at *at, const char *name, struct fs_child *child);
-int fs_artifact_stat(struct fs_at *at, struct fs_stat *st);
-int fs_artifact_bytes(struct fs_at *at, struct mk_blob **ret);
-int fs_artifact_link(struct fs_at *at, struct mk_buf *target);
+enum fs_files_kind { FS_FILES_ARTIFACTS, FS_FILES_RUN_MODEL, FS_FILES_VERSION };
+int fs_files_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_files_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_file_stat(struct fs_at *at, struct fs_stat *st);
+int fs_file_bytes(struct fs_at *at, struct mk_blob **ret);
+int fs_file_link(struct fs_at *at, struct mk_buf *target);
+
+/* nouns/model.c: models/ of a project and of a run */
+int fs_models_stat(struct fs_at *at, struct fs_stat *st);
+int fs_models_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_models_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_model_stat(struct fs_at *at, struct fs_stat *st);
+int fs_versions_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_versions_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_version_stat(struct fs_at *at, struct fs_stat *st);
+int fs_version_show(struct fs_at *at, struct mk_buf *text);
+int fs_alias_link(struct fs_at *at, struct mk_buf *target);
+int fs_run_models_stat(struct fs_at *at, struct fs_stat *st);
+int fs_run_models_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
+int fs_run_models_find(struct fs_at *at, const char *name, struct fs_child *child);
 
 /* nouns/code.c: code/, refs (which: enum mk_refs), commits/ */
 int fs_repository_commit(struct fs_at *at, struct fs_commit *commit);

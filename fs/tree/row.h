@@ -27,6 +27,7 @@
 #include <mantik/blob.h>
 #include <mantik/code.h>
 #include <mantik/mantik.h>
+#include <mantik/model.h>
 #include <mantik/name.h>
 #include <mantik/project.h>
 #include <mantik/run.h>
@@ -47,6 +48,8 @@ enum fs_kind {
 	FS_EXPERIMENT,
 	FS_REPOSITORY,
 	FS_RUN,
+	FS_MODEL,
+	FS_VERSION,
 };
 
 enum {

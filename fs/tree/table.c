@@ -67,14 +67,26 @@ static const struct fs_row metric_rows[3] = {
 	{},
 };
 
+/* Files that lie elsewhere, at any depth. */
+#define FILE_ROWS(rows, kind)                                                                  \
+	{.name = "{dir}", .mode = SHOWN_DIR, .class = FS_ENDED, .which = (kind),               \
+	 .children = (rows), .stat = fs_file_stat, .list = fs_files_list,                      \
+	 .find = fs_files_find},                                                               \
+	{.name = "{file}", .mode = FILE_, .class = FS_ENDED, .which = (kind), .flags = FS_REMOTE, \
+	 .stat = fs_file_stat, .bytes = fs_file_bytes},                                        \
+	{.name = "{link}", .mode = LINK, .class = FS_ENDED, .which = (kind),                   \
+	 .stat = fs_file_stat, .link = fs_file_link},                                          \
+	{}
+
 static const struct fs_row artifact_rows[4];
-static const struct fs_row artifact_rows[4] = {
-	{.name = "{dir}", .mode = SHOWN_DIR, .class = FS_ENDED, .children = artifact_rows,
-	 .stat = fs_artifact_stat, .list = fs_artifacts_list, .find = fs_artifacts_find},
-	{.name = "{file}", .mode = FILE_, .class = FS_ENDED, .stat = fs_artifact_stat,
-	 .bytes = fs_artifact_bytes},
-	{.name = "{link}", .mode = LINK, .class = FS_ENDED, .stat = fs_artifact_stat,
-	 .link = fs_artifact_link},
+static const struct fs_row artifact_rows[4] = {FILE_ROWS(artifact_rows, FS_FILES_ARTIFACTS)};
+static const struct fs_row model_file_rows[4];
+static const struct fs_row model_file_rows[4] = {FILE_ROWS(model_file_rows, FS_FILES_RUN_MODEL)};
+
+static const struct fs_row run_model_rows[] = {
+	{.name = "{model}", .mode = SHOWN_DIR, .class = FS_ENDED, .which = FS_FILES_RUN_MODEL,
+	 .children = model_file_rows, .stat = fs_file_stat, .list = fs_files_list,
+	 .find = fs_files_find},
 	{},
 };
 
@@ -114,8 +126,11 @@ static const struct fs_row run_rows[] = {
 	 .stat = fs_info_stat, .show = fs_metrics_table_show},
 	{.name = "artifacts",
 	 .hint = "artifacts are what the job left that `artifacts:` of its spec names", .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS,
-	 .children = artifact_rows, .stat = fs_run_stat, .list = fs_artifacts_list,
-	 .find = fs_artifacts_find},
+	 .children = artifact_rows, .stat = fs_run_stat, .list = fs_files_list,
+	 .find = fs_files_find},
+	{.name = "models", .hint = "models are logged by the job, to the tracking server",
+	 .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS, .children = run_model_rows,
+	 .stat = fs_run_models_stat, .list = fs_run_models_list, .find = fs_run_models_find},
 	{.name = "workdir", .mode = LINK, .class = FS_OURS, .stat = fs_workdir_stat,
 	 .link = fs_workdir_link},
 	{},
@@ -248,6 +263,32 @@ static const struct fs_row code_rows[] = {
 	{},
 };
 
+/* --- models -------------------------------------------------------------------------------- */
+
+static const struct fs_row version_file_rows[4];
+static const struct fs_row version_file_rows[4] = {FILE_ROWS(version_file_rows, FS_FILES_VERSION)};
+
+static const struct fs_row version_rows[] = {
+	{.name = "model.yaml", .mode = FILE_, .class = FS_LIVE, .stat = fs_version_stat,
+	 .show = fs_version_show},
+	FILE_ROWS(version_file_rows, FS_FILES_VERSION),
+};
+
+static const struct fs_row model_rows[] = {
+	{.name = "{version}", .mode = SHOWN_DIR, .class = FS_SLOW, .kind = FS_VERSION,
+	 .flags = FS_KEYS, .which = FS_FILES_VERSION, .children = version_rows,
+	 .stat = fs_version_stat, .list = fs_files_list, .find = fs_files_find},
+	{.name = "{alias}", .mode = LINK, .class = FS_SLOW, .link = fs_alias_link},
+	{},
+};
+
+static const struct fs_row models_rows[] = {
+	{.name = "{model}", .mode = SHOWN_DIR, .class = FS_SLOW, .kind = FS_MODEL,
+	 .children = model_rows, .stat = fs_model_stat, .list = fs_versions_list,
+	 .find = fs_versions_find},
+	{},
+};
+
 /* --- projects ------------------------------------------------------------------------------ */
 
 static const struct fs_row project_rows[] = {
@@ -263,6 +304,9 @@ static const struct fs_row project_rows[] = {
 	{.name = "runs", .hint = "a run is made by writing its spec: cp SPEC runs/new",
 	 .mode = DIR, .class = FS_OURS, .flags = FS_PAGED | FS_SCRATCH,
 	 .children = runs_rows, .list = fs_runs_list, .find = fs_runs_find},
+	{.name = "models", .hint = "models are registered at the tracking server",
+	 .mode = SHOWN_DIR, .class = FS_OURS, .children = models_rows, .stat = fs_models_stat,
+	 .list = fs_models_list, .find = fs_models_find},
 	{},
 };
 

@@ -12,6 +12,7 @@ struct mk_project {
 	int64_t created; /* ns */
 	int64_t changed; /* ns; also when a run or experiment came or went */
 	bool touched;	 /* something was written since mkdir */
+	char *connection; /* of the tracking store it shows; NULL: ours */
 };
 
 struct mk_experiment {

@@ -379,6 +379,11 @@ static inline char *client_ls(struct client *c, const char *path)
 		_cleanup_free_ char *got_ = client_cat(c, path); \
 		CHECK_TEXT(got_, want);                        \
 	} while (0)
+#define CHECK_LINK(c, path, want)                                   \
+	do {                                                        \
+		_cleanup_free_ char *got_ = client_readlink(c, path); \
+		CHECK_TEXT(got_, want);                             \
+	} while (0)
 #define CHECK_LS(c, path, want)                                 \
 	do {                                                    \
 		_cleanup_free_ char *got_ = client_ls(c, path); \

@@ -19,7 +19,7 @@ CREATE INDEX runs_parent ON runs (project_id, parent) WHERE parent IS NOT NULL;
 ALTER TABLE metrics ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;
 
 -- When something of a store was last asked, and how far: what is 'experiments', 'runs:<id>',
--- 'run:<id>', 'history:<run>/<key>', 'models', 'files:<place>/<directory>'.
+-- 'run:<id>', 'history:<run>/<key>', 'models', 'versions:<model>', 'files:<place>/<directory>'.
 CREATE TABLE marks (
 	project_id	INTEGER NOT NULL,
 	what		TEXT NOT NULL,
@@ -79,8 +79,9 @@ CREATE TABLE model_versions (
 	description	TEXT NOT NULL DEFAULT '',
 	source		TEXT NOT NULL DEFAULT '',
 	aliases		TEXT NOT NULL DEFAULT '',	-- one a line
-	tags		TEXT NOT NULL DEFAULT '',	-- `key<TAB>value` a line
+	tags		BLOB NOT NULL,			-- key NUL value NUL …
 	created		INTEGER NOT NULL,
 	changed		INTEGER NOT NULL,
+	gone		INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (model_id, version)
 ) STRICT;

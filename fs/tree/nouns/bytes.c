@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* logs/, code.diff and artifacts/ of a run: bytes that lie elsewhere. */
+/*
+ * Bytes that lie elsewhere: logs/, code.diff and artifacts/ of a run, and the files of models
+ * (which: enum fs_files_kind). Names are as they were given where they lie, and file names already.
+ */
 #include "../noun.h"
 
 static bool is_live(struct fs_at *at)
@@ -31,7 +34,71 @@ int fs_joblog_bytes(struct fs_at *at, struct mk_blob **ret)
 	return mk_run_log_open(at->call, at->m, at->object, at->row->which, ret);
 }
 
-/* --- artifacts: names are as the job wrote them, and file names already ------------------- */
+/* --- files --------------------------------------------------------------------------------- */
+
+/* Where this place (or the name in it) is among the files: path below it, and of models whose.
+ * *ret_name keeps the name of a run's model. */
+struct where {
+	struct mk_files files;
+	struct mk_buf path, name;
+};
+
+static void where_done(struct where *where)
+{
+	mk_buf_free(&where->path);
+	mk_buf_free(&where->name);
+}
+#define WHERE(w)                                \
+	_cleanup_(where_done) struct where w = {\
+		.path = MK_BUF(64 << 10), .name = MK_BUF(64 << 10)}
+
+/* models/<entry>/<path> */
+static int split_model(struct where *where)
+{
+	size_t len = strcspn(mk_buf_text(&where->path), "/");
+	int r = mk_name_unescape(&where->name, mk_buf_text(&where->path), len);
+
+	if (r < 0)
+		return -ENOENT;
+
+	_cleanup_free_ char *rest =
+		mk_strdup(mk_buf_text(&where->path) + len + (len < where->path.len));
+
+	mk_buf_truncate(&where->path, 0);
+	where->files.name = mk_buf_text(&where->name);
+	return mk_buf_puts(&where->path, rest);
+}
+
+/* `model.yaml` of a version is the tree's; a file of that name beside it has the mark of a key
+ * beside its directory. */
+static const char our_file[] = "model.yaml", marked_file[] = "model.yaml%";
+
+static int find_where(struct fs_at *at, const char *name, struct where *where)
+{
+	int r = fs_at_below(at, name, &where->path);
+
+	where->files.id = at->object;
+	if (r < 0)
+		return r;
+	switch ((enum fs_files_kind)at->row->which) {
+	case FS_FILES_ARTIFACTS:
+		break;
+	case FS_FILES_RUN_MODEL:
+		where->files.of = MK_FILES_RUN_MODEL;
+		return split_model(where);
+	case FS_FILES_VERSION:
+		where->files.of = MK_FILES_VERSION;
+		if (strcmp(mk_buf_text(&where->path), marked_file) == 0)
+			mk_buf_truncate(&where->path, sizeof(our_file) - 1);
+		break;
+	}
+	return 0;
+}
+
+static bool may_change(struct fs_at *at)
+{
+	return at->row->which != FS_FILES_VERSION && is_live(at);
+}
 
 static void fill(struct fs_at *dir, const struct mk_dirent *entry, bool live,
 		 struct fs_child *child)
@@ -53,77 +120,95 @@ struct emitting {
 	bool live;
 };
 
-static int emit_artifact(void *arg, const struct mk_dirent *entry)
+static int emit_file(void *arg, const struct mk_dirent *entry)
 {
 	struct emitting *e = arg;
 	struct fs_child child = {.name = entry->name};
 
 	if (strlen(entry->name) > MK_NAME_MAX)
 		return 0;
+	if (e->at->row->kind == FS_VERSION && strcmp(entry->name, our_file) == 0)
+		child.name = marked_file;
 	fill(e->at, entry, e->live, &child);
 	return e->emit(e->arg, &child);
 }
 
-int fs_artifacts_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
+int fs_files_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 {
-	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
-	struct emitting e = {at, emit, arg, is_live(at)};
-	int r = fs_at_below(at, NULL, &path);
+	WHERE(where);
+	struct emitting e = {at, emit, arg, may_change(at)};
+	int r = find_where(at, NULL, &where);
 
-	return r < 0 ? r :
-		       mk_run_artifact_list(at->call, at->m, at->object, mk_buf_text(&path),
-					    emit_artifact, &e);
+	(void)after;
+	if (r < 0)
+		return r;
+	return at->row->which == FS_FILES_ARTIFACTS ?
+		       mk_run_artifact_list(at->call, at->m, at->object, mk_buf_text(&where.path),
+					    emit_file, &e) :
+		       mk_files_list(at->call, at->m, &where.files, mk_buf_text(&where.path),
+				     emit_file, &e);
 }
 
-int fs_artifacts_find(struct fs_at *at, const char *name, struct fs_child *child)
+static int get_stat(struct fs_at *at, const char *name, struct mk_dirent *ret)
 {
-	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
+	WHERE(where);
+	int r = find_where(at, name, &where);
+
+	if (r == 0)
+		r = at->row->which == FS_FILES_ARTIFACTS ?
+			    mk_run_artifact_stat(at->call, at->m, at->object,
+						 mk_buf_text(&where.path), ret) :
+			    mk_files_stat(at->call, at->m, &where.files, mk_buf_text(&where.path),
+					  ret);
+	ret->name = NULL; /* it was the end of the path */
+	return r;
+}
+
+int fs_files_find(struct fs_at *at, const char *name, struct fs_child *child)
+{
 	struct mk_dirent entry;
-	int r = fs_at_below(at, name, &path);
+	int r = get_stat(at, name, &entry);
 
 	if (r < 0)
 		return r;
-	r = mk_run_artifact_stat(at->call, at->m, at->object, mk_buf_text(&path), &entry);
-	if (r < 0)
-		return r;
-	fill(at, &entry, is_live(at), child);
+	fill(at, &entry, may_change(at), child);
 	return 0;
 }
 
-int fs_artifact_stat(struct fs_at *at, struct fs_stat *st)
+int fs_file_stat(struct fs_at *at, struct fs_stat *st)
 {
-	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
 	struct mk_dirent entry;
-	int r = fs_at_below(at, NULL, &path);
+	int r = get_stat(at, NULL, &entry);
 
-	if (r < 0)
-		return r;
-	r = mk_run_artifact_stat(at->call, at->m, at->object, mk_buf_text(&path), &entry);
 	if (r < 0)
 		return r;
 	st->size = entry.is_dir ? 0 : entry.size;
 	st->mtime = entry.mtime;
-	st->live = is_live(at);
+	st->live = may_change(at);
 	if (!entry.is_dir && !entry.is_link && entry.executable)
 		st->mode = S_IFREG | 0555;
 	return 0;
 }
 
-int fs_artifact_bytes(struct fs_at *at, struct mk_blob **ret)
+int fs_file_bytes(struct fs_at *at, struct mk_blob **ret)
 {
-	_cleanup_buf_ struct mk_buf path = MK_BUF(64 << 10);
-	int r = fs_at_below(at, NULL, &path);
+	WHERE(where);
+	int r = find_where(at, NULL, &where);
 
-	return r < 0 ? r :
-		       mk_run_artifact_open(at->call, at->m, at->object, mk_buf_text(&path), ret);
+	if (r < 0)
+		return r;
+	return at->row->which == FS_FILES_ARTIFACTS ?
+		       mk_run_artifact_open(at->call, at->m, at->object, mk_buf_text(&where.path),
+					    ret) :
+		       mk_files_open(at->call, at->m, &where.files, mk_buf_text(&where.path), ret);
 }
 
 /* Its text as it is: who asks the kernel to follow it goes where the kernel leads; we never do. */
-int fs_artifact_link(struct fs_at *at, struct mk_buf *target)
+int fs_file_link(struct fs_at *at, struct mk_buf *target)
 {
 	_cleanup_(mk_blob_closep) struct mk_blob *blob = NULL;
 	char text[4096];
-	int r = fs_artifact_bytes(at, &blob);
+	int r = fs_file_bytes(at, &blob);
 
 	if (r < 0)
 		return r;

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Models and their versions, as the mirror has them (index_models.c brings it up to date). */
+#include <mantik/model.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/doc.h"
+#include "domain/domain.h"
+#include "domain/index.h"
+#include "domain/logged.h"
+
+/* --- models -------------------------------------------------------------------------------- */
+
+#define MODEL "SELECT id, name, description, changed FROM models "
+
+void mk_model_free(struct mk_model *model)
+{
+	free(model->name);
+	free(model->description);
+	*model = (struct mk_model){};
+}
+
+static void copy_model(struct mk_stmt *stmt, struct mk_model *ret)
+{
+	*ret = (struct mk_model){
+		.id = mk_col_int(stmt, 0),
+		.name = mk_col_dup(stmt, 1),
+		.description = mk_col_dup(stmt, 2),
+		.changed = mk_col_int(stmt, 3),
+	};
+}
+
+int mk_model_list(struct mk_call *call, struct mantik *m, int64_t project_id, mk_model_emit *emit,
+		  void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_index_models(call, m, project_id);
+
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       MODEL "WHERE project_id = ?1 AND gone = 0 ORDER BY name", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		_cleanup_(mk_model_free) struct mk_model model = {};
+
+		copy_model(stmt, &model);
+		r = emit(arg, &model);
+		if (r)
+			return r;
+	}
+	return r;
+}
+
+int mk_model_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
+		  struct mk_model *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_index_models(call, m, project_id);
+
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       MODEL "WHERE project_id = ?1 AND name = ?2 AND gone = 0", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	mk_bind_text(stmt, 2, name);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r : mk_fail(call, ENOENT, "model \"%s\": there is none", name);
+	copy_model(stmt, ret);
+	return 0;
+}
+
+int mk_model_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_model *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db, MODEL "WHERE id = ?1", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r : mk_fail(call, ENOENT, "model %lld: there is none", (long long)id);
+	copy_model(stmt, ret);
+	return 0;
+}
+
+/* --- versions ------------------------------------------------------------------------------ */
+
+#define VERSION "SELECT id, version, changed, aliases FROM model_versions "
+
+void mk_version_free(struct mk_version *version)
+{
+	free(version->version);
+	mk_list_free(&version->aliases);
+	*version = (struct mk_version){};
+}
+
+static int copy_version(struct mk_call *call, struct mk_stmt *stmt, struct mk_version *ret)
+{
+	int r = 0;
+
+	*ret = (struct mk_version){
+		.id = mk_col_int(stmt, 0),
+		.version = mk_col_dup(stmt, 1),
+		.changed = mk_col_int(stmt, 2),
+	};
+	for (const char *s = mk_col_text(stmt, 3); *s && r == 0;) {
+		size_t len = strcspn(s, "\n");
+
+		r = mk_list_add_n(&ret->aliases, s, len);
+		s += len + (s[len] == '\n');
+	}
+	if (r == 0)
+		return 0;
+	mk_version_free(ret);
+	return mk_fail(call, -r, "out of memory for the aliases of a version");
+}
+
+int mk_version_list(struct mk_call *call, struct mantik *m, int64_t model_id,
+		    mk_version_emit *emit, void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_index_versions(call, m, model_id);
+
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       VERSION "WHERE model_id = ?1 AND gone = 0 ORDER BY id", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, model_id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		_cleanup_(mk_version_free) struct mk_version version = {};
+
+		r = copy_version(call, stmt, &version);
+		if (r == 0)
+			r = emit(arg, &version);
+		if (r)
+			return r;
+	}
+	return r;
+}
+
+int mk_version_find(struct mk_call *call, struct mantik *m, int64_t model_id, const char *version,
+		    struct mk_version *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_index_versions(call, m, model_id);
+
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       VERSION "WHERE model_id = ?1 AND version = ?2 AND gone = 0", &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, model_id);
+	mk_bind_text(stmt, 2, version);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r : mk_fail(call, ENOENT, "version \"%s\": there is none", version);
+	return copy_version(call, stmt, ret);
+}
+
+int mk_version_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_version *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db, VERSION "WHERE id = ?1", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r
+			     : mk_fail(call, ENOENT, "version %lld: there is none", (long long)id);
+	return copy_version(call, stmt, ret);
+}
+
+/* --- model.yaml ---------------------------------------------------------------------------- */
+
+static void put_line(struct mk_buf *ret, const char *key, const char *value)
+{
+	(void)mk_buf_printf(ret, "%s:", key);
+	if (value && *value) {
+		(void)mk_buf_putc(ret, ' ');
+		mk_yaml_scalar(ret, value, false);
+	}
+	(void)mk_buf_putc(ret, '\n');
+}
+
+static void put_time(struct mk_buf *ret, const char *key, int64_t time)
+{
+	char text[32];
+
+	mk_time_text(time, true, text);
+	put_line(ret, key, text);
+}
+
+/* The aliases are one a line. */
+static void put_aliases(struct mk_buf *ret, const char *aliases)
+{
+	(void)mk_buf_puts(ret, "aliases: [");
+	for (const char *s = aliases; *s;) {
+		size_t len = strcspn(s, "\n");
+		_cleanup_free_ char *alias = mk_strndup(s, len);
+
+		if (s != aliases)
+			(void)mk_buf_puts(ret, ", ");
+		mk_yaml_scalar(ret, alias, false);
+		s += len + (s[len] == '\n');
+	}
+	(void)mk_buf_puts(ret, "]\n");
+}
+
+static void put_tags(struct mk_buf *ret, const char *tags, size_t len)
+{
+	const char *end = tags + len;
+
+	(void)mk_buf_puts(ret, len ? "tags:\n" : "tags: {}\n");
+	while (tags < end) {
+		const char *value = tags + strlen(tags) + 1;
+
+		(void)mk_buf_puts(ret, "  ");
+		mk_yaml_scalar(ret, tags, false);
+		(void)mk_buf_puts(ret, ": ");
+		mk_yaml_scalar(ret, value, false);
+		(void)mk_buf_putc(ret, '\n');
+		tags = value + strlen(value) + 1;
+	}
+}
+
+/* The last values of the run it is of, when that is mirrored. */
+static int put_metrics(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_buf *ret)
+{
+	_cleanup_(mk_metrics_free) struct mk_metrics metrics = {};
+	int r = mk_run_metrics(call, m, run_id, &metrics);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_puts(ret, metrics.n ? "metrics:\n" : "metrics: {}\n");
+	for (size_t i = 0; i < metrics.n; i++) {
+		char value[32];
+
+		mk_double_text(metrics.v[i].last.value, value);
+		(void)mk_buf_puts(ret, "  ");
+		mk_yaml_scalar(ret, metrics.v[i].key, false);
+		(void)mk_buf_printf(ret, ": %s\n", value);
+	}
+	return 0;
+}
+
+int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct mk_buf *ret)
+{
+	static const char sql[] =
+		"SELECT o.name, o.description, v.version, v.run_id, v.stage, v.status,"
+		" v.description, v.source, v.aliases, v.tags, v.created, v.changed, r.dir, r.id"
+		" FROM model_versions v JOIN models o ON o.id = v.model_id"
+		" LEFT JOIN runs r ON r.project_id = o.project_id AND r.remote_id = v.run_id"
+		" WHERE v.id = ?1";
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	size_t tags_len;
+	int r = mk_db_read(call, m->db, sql, &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r
+			     : mk_fail(call, ENOENT, "version %lld: there is none", (long long)id);
+	put_line(ret, "model", mk_col_text(stmt, 0));
+	put_line(ret, "version", mk_col_text(stmt, 2));
+	put_line(ret, "run", mk_col_text(stmt, 12) ? mk_col_text(stmt, 12) : mk_col_text(stmt, 3));
+	put_line(ret, "stage", mk_col_text(stmt, 4));
+	put_aliases(ret, mk_col_text(stmt, 8));
+	put_line(ret, "status", mk_col_text(stmt, 5));
+	put_line(ret, "description", mk_col_text(stmt, 6));
+	put_line(ret, "model_description", mk_col_text(stmt, 1));
+	put_line(ret, "source", mk_col_text(stmt, 7));
+	put_time(ret, "created", mk_col_int(stmt, 10));
+	put_time(ret, "changed", mk_col_int(stmt, 11));
+
+	const char *tags = mk_col_blob(stmt, 9, &tags_len);
+
+	put_tags(ret, tags, tags_len);
+	r = mk_col_int(stmt, 13) ? put_metrics(call, m, mk_col_int(stmt, 13), ret) : 0;
+	if (r < 0)
+		return r;
+	return mk_buf_check(ret) < 0 ? mk_fail(call, EFBIG, "model.yaml is too long") : 0;
+}
+
+/* --- logged by a run ----------------------------------------------------------------------- */
+
+int mk_run_models(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_list *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db, "SELECT name FROM run_models WHERE run_id = ?1 ORDER BY name",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, run_id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		r = mk_list_add(ret, mk_col_text(stmt, 0));
+		if (r < 0)
+			return mk_fail(call, -r, "out of memory for the models of a run");
+	}
+	return r;
+}
