@@ -115,6 +115,15 @@ static int check_quotes(struct mk_call *call, const char *where, const char *tex
 	return 0;
 }
 
+/* The end of the last line of a block is not part of a secret. */
+static void trim_block(struct mk_doc *node)
+{
+	size_t len = node && node->text ? strlen(node->text) : 0;
+
+	while (len && (node->style == '|' || node->style == '>') && node->text[len - 1] == '\n')
+		node->text[--len] = 0;
+}
+
 int mk_connection_parse(struct mk_call *call, const char *where, const char *text, size_t len,
 			struct mk_doc **ret_doc, struct mk_credentials **ret,
 			struct mk_secret secrets[MK_CONNECTION_KEYS])
@@ -130,6 +139,8 @@ int mk_connection_parse(struct mk_call *call, const char *where, const char *tex
 	r = check_quotes(call, where, text);
 	if (r == 0)
 		r = mk_doc_parse(call, where, text, len, &doc);
+	for (size_t i = 0; r == 0 && i < MK_CONNECTION_KEYS; i++)
+		trim_block(value_of(doc, mk_secret_keys[i]));
 	if (r == 0)
 		r = mk_credentials_parse(call, where, doc, ret, &plain);
 	if (r < 0)

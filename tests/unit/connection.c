@@ -89,6 +89,8 @@ static void secrets_are_cut_out_where_they_stand(void)
 		{HEAD "password: 'hunter2'\nca: /c\n", HEAD "password: (set)\nca: /c\n"},
 		{HEAD "password: \"h\\u0075nter2\"\n", HEAD "password: (set)\n"},
 		{HEAD "password: |-\n  hunter2\nca: /c\n", HEAD "password: (set)\nca: /c\n"},
+		{HEAD "password: |\n  hunter2\nca: /c\n", HEAD "password: (set)\nca: /c\n"},
+		{HEAD "password: >+\n  hunter2\n\n", HEAD "password: (set)\n"},
 		{HEAD "password: >-  # folded\n    hunter2\n\nca: /c\n",
 		 HEAD "password: (set)  # folded\nca: /c\n"},
 		{HEAD "password:\n  hunter2\nca: /c\n", HEAD "password:\n  (set)\nca: /c\n"},
