@@ -147,6 +147,21 @@ def test_histories(seeded):
         [seeded.point(s, v, T0 + 7) for s, v in steps])
 
 
+def test_the_end_of_a_history(seeded):
+    run = seeded.ids["run"]
+    points = [(i, math.exp(-i / 200) + 0.01 * math.sin(i), T0 + 1000 * i) for i in range(1000)]
+
+    def tail(known, step, value, ms, **more):
+        return seeded.ask("tail", run, "loss", known, step, value.hex(), ms * MS, **more)
+    for known in (1, 2, 990, 1000):
+        answer = tail(known, *points[known - 1])
+        assert answer.requests == 1
+        assert parse(answer.rows[0]) == values([seeded.point(*p) for p in points[known:]])
+    for known, point in ((990, points[500]), (2000, points[999]), (1, points[1])):
+        answer = tail(known, *point, check=False)
+        assert answer.error == "ESTALE" and "does not go on where it ended" in answer.text
+
+
 def test_all_runs_in_pages(seeded):
     wind, odd = seeded.ids["experiment"], seeded.ids["experiment_odd"]
     answer = seeded.ask("runs", wind, odd, "limit=7")
@@ -261,12 +276,19 @@ def test_logged_models(seeded):
     if "logged_model" not in seeded.ids:
         answer = seeded.ask("files", "model", "m-" + "0" * 32, "-", "", check=False)
         assert answer.error == "EOPNOTSUPP" and "this version of MLflow" in answer.text
+        assert seeded.ask("logged", "m-" + "0" * 32, check=False).error == "EOPNOTSUPP"
         return
     model = seeded.ids["logged_model"]
     weights = bytes(range(256)) * 16
     assert walk(seeded, "model", model, "-") == {"MLmodel": 31, "weights/layer 0.bin": 4096}
     answer = seeded.ask("read", "model", model, "-", "weights/layer 0.bin", 100, 300)
     assert answer.bytes == weights[100:400]
+    about = seeded.ask("logged", model).rows[0]
+    assert (about["id"], about["name"], about["type"], about["status"], about["run_id"]) == (
+        model, "net", "regressor", "LOGGED_MODEL_READY", seeded.ids["run"])
+    assert (about["params"], about["tags"]) == ([["layers", "3"]], [["flavor", "none"]])
+    assert about["created"] > 0 and about["experiment_id"] == seeded.ids["experiment"]
+    assert seeded.ask("logged", "m-" + "0" * 32, check=False).error == "ENOENT"
     assert seeded.ask("read", "model", model, "-", "none", 0, -1, check=False).error == "ENOENT"
     assert seeded.ask("read", "model", model, "-", "weights", 0, -1, check=False).error == "EISDIR"
 

@@ -176,6 +176,24 @@ static int show_version(void *arg, const struct mk_t_version *v)
 	return 0;
 }
 
+static int show_logged_model(void *arg, const struct mk_t_logged *l)
+{
+	(void)mk_buf_putc(&out, '{');
+	put("id", l->id);
+	put("name", l->name);
+	put("type", l->type);
+	put("status", l->status);
+	put("run_id", l->run_id);
+	put("experiment_id", l->experiment_id);
+	put_int("created", l->created);
+	put_int("updated", l->updated);
+	put_pairs("params", l->params, l->n_params);
+	put_pairs("tags", l->tags, l->n_tags);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
 static int write_out(void *arg, const void *data, size_t len)
 {
 	fwrite(data, 1, len, stdout);
@@ -249,6 +267,36 @@ static int show_history(char **argv)
 	(void)mk_buf_puts(&out, "]");
 	flush(stdout);
 	return (int)n;
+}
+
+/* RUN KEY KNOWN STEP VALUE TIME */
+static int show_tail(char **argv)
+{
+	struct mk_point last = {
+		.step = strtoll(argv[3], NULL, 10),
+		.value = strtod(argv[4], NULL),
+		.time = strtoll(argv[5], NULL, 10),
+	};
+	_cleanup_free_ struct mk_point *points = NULL;
+	size_t n = 0;
+	int r = ops->tail(&call, t, argv[0], argv[1], strtoll(argv[2], NULL, 10), &last, &points,
+			  &n);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_puts(&out, "[");
+	for (size_t i = 0; i < n; i++) {
+		(void)mk_buf_puts(&out, i ? ", " : "");
+		put_point(&points[i]);
+	}
+	(void)mk_buf_puts(&out, "]");
+	flush(stdout);
+	return (int)n;
+}
+
+static int show_logged(char **argv)
+{
+	return ops->logged(&call, t, argv[0], show_logged_model, NULL);
 }
 
 static struct mk_t_place place_of(char **argv)
@@ -331,6 +379,8 @@ static const struct {
 	{"read", 6, show_bytes},
 	{"models", 0, show_models},
 	{"versions", 1, show_versions},
+	{"tail", 6, show_tail},
+	{"logged", 1, show_logged},
 };
 
 static int run(int argc, char **argv)

@@ -74,11 +74,19 @@ struct mk_t_model { /* registered */
 	size_t n_tags;
 };
 
+struct mk_t_logged { /* a model a run logged */
+	const char *id, *name, *type, *status, *run_id, *experiment_id;
+	int64_t created, updated;
+	const struct mk_t_pair *params, *tags;
+	size_t n_params, n_tags;
+};
+
 typedef int mk_t_experiment_emit(void *arg, const struct mk_t_experiment *experiment);
 typedef int mk_t_run_emit(void *arg, const struct mk_t_run *run);
 typedef int mk_t_file_emit(void *arg, const struct mk_t_file *file);
 typedef int mk_t_model_emit(void *arg, const struct mk_t_model *model);
 typedef int mk_t_version_emit(void *arg, const struct mk_t_version *version);
+typedef int mk_t_logged_emit(void *arg, const struct mk_t_logged *logged);
 
 struct mk_t_query {
 	const char *const *experiment_ids; /* at least one, at most 100 */
@@ -113,6 +121,14 @@ struct mk_tracking_ops {
 	/* Points in the server's order, appended to *points (malloc; the caller frees). */
 	int (*history)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
 		       const char *key, char **token, struct mk_point **points, size_t *n);
+	/*
+	 * The points after the first `known` ones, of which *last is the last: appended, all of
+	 * them. ESTALE: the store's history does not go on from there (a point was logged before
+	 * others, or the store cannot say): it has to be asked for whole.
+	 */
+	int (*tail)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		    const char *key, int64_t known, const struct mk_point *last,
+		    struct mk_point **points, size_t *n);
 	/* One directory level below path ("" the root). A missing path emits nothing. */
 	int (*files)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
 		     const char *path, char **token, mk_t_file_emit *emit, void *arg);
@@ -128,6 +144,9 @@ struct mk_tracking_ops {
 		      mk_t_model_emit *emit, void *arg);
 	int (*versions)(struct mk_call *call, struct mk_tracking *t, const char *model,
 			char **token, mk_t_version_emit *emit, void *arg);
+	/* One logged model. EOPNOTSUPP: the store has no such thing. */
+	int (*logged)(struct mk_call *call, struct mk_tracking *t, const char *id,
+		      mk_t_logged_emit *emit, void *arg);
 };
 
 extern const struct mk_tracking_ops mk_tracking_mlflow;

@@ -319,8 +319,10 @@ const struct mk_tracking_ops mk_tracking_mlflow = {
 	.runs = mk_mlflow_runs,
 	.run = mk_mlflow_run,
 	.history = mk_mlflow_history,
+	.tail = mk_mlflow_tail,
 	.files = mk_mlflow_files,
 	.read = mk_mlflow_read,
 	.models = mk_mlflow_models,
 	.versions = mk_mlflow_versions,
+	.logged = mk_mlflow_logged,
 };

@@ -100,3 +100,63 @@ int mk_mlflow_history(struct mk_call *call, struct mk_tracking *t, const char *r
 
 	return r < 0 ? r : mk_mlflow_next(call, t, answer, token);
 }
+
+/* Bit for bit, and a NaN is a NaN. */
+static bool is_same(const struct mk_point *a, const struct mk_point *b)
+{
+	return a->step == b->step && a->time == b->time &&
+	       (a->value == b->value || (a->value != a->value && b->value != b->value));
+}
+
+/* Where the point after `last` is in what came: the answer began with it, or (a server that gives
+ * everything always) with the very first. -1: it is not where it should be. */
+static int64_t find_next(const struct mk_point *points, size_t n, int64_t known,
+			 const struct mk_point *last)
+{
+	if (n > 0 && is_same(&points[0], last))
+		return 1;
+	if ((int64_t)n >= known && is_same(&points[known - 1], last))
+		return known;
+	return -1;
+}
+
+int mk_mlflow_tail(struct mk_call *call, struct mk_tracking *t, const char *run_id, const char *key,
+		   int64_t known, const struct mk_point *last, struct mk_point **points, size_t *n)
+{
+	_cleanup_free_ char *token = NULL;
+	_cleanup_free_ struct mk_point *got = NULL;
+	size_t n_got = 0;
+	struct taking taking = {&got, &n_got, 0};
+	int r;
+
+	if (known < 1)
+		return mk_fail(call, EINVAL, "%s: the end of nothing", t->peer.remote);
+	do {
+		_cleanup_json_ json_t *answer = NULL;
+
+		r = ask(call, t, run_id, key, token, token ? 0 : known - 1, &taking, &answer);
+		if (r == 0)
+			r = mk_mlflow_next(call, t, answer, &token);
+	} while (r == 0 && token);
+
+	int64_t next = r == 0 ? find_next(got, n_got, known, last) : -1;
+
+	/* EINVAL: a server whose tokens are not made like this. */
+	if (r == -EINVAL || (r == 0 && next < 0))
+		return mk_fail(call, ESTALE,
+			       "%s: metric %.100s of run %.40s does not go on where "
+			       "it ended",
+			       t->peer.remote, key, run_id);
+	if (r < 0)
+		return r;
+
+	size_t more = n_got - (size_t)next;
+	struct mk_point *all = realloc(*points, (*n + more + 1) * sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	memcpy(all + *n, got + next, more * sizeof(*all));
+	*points = all;
+	*n += more;
+	return 0;
+}

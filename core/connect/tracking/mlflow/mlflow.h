@@ -154,6 +154,9 @@ int mk_mlflow_run(struct mk_call *call, struct mk_tracking *t, const char *id, m
 int mk_mlflow_history(struct mk_call *call, struct mk_tracking *t, const char *run_id,
 		      const char *key, char **token, struct mk_point **points,
 		      size_t *n) _must_check_;
+int mk_mlflow_tail(struct mk_call *call, struct mk_tracking *t, const char *run_id, const char *key,
+		   int64_t known, const struct mk_point *last, struct mk_point **points,
+		   size_t *n) _must_check_;
 int mk_mlflow_files(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
 		    const char *path, char **token, mk_t_file_emit *emit, void *arg) _must_check_;
 int mk_mlflow_read(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
@@ -164,5 +167,8 @@ int mk_mlflow_models(struct mk_call *call, struct mk_tracking *t, char **token,
 		     mk_t_model_emit *emit, void *arg) _must_check_;
 int mk_mlflow_versions(struct mk_call *call, struct mk_tracking *t, const char *model, char **token,
 		       mk_t_version_emit *emit, void *arg) _must_check_;
+
+int mk_mlflow_logged(struct mk_call *call, struct mk_tracking *t, const char *id,
+		     mk_t_logged_emit *emit, void *arg) _must_check_;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry: models, and the versions of one with the aliases that name them. */
+/* The registry: models, and the versions of one with the aliases that name them; logged models. */
 #include "mlflow.h"
 
 #include <errno.h>
@@ -153,4 +153,48 @@ int mk_mlflow_versions(struct mk_call *call, struct mk_tracking *t, const char *
 			  },
 			  &answer);
 	return r < 0 ? r : mk_mlflow_next(call, t, answer, token);
+}
+
+/* --- logged models --------------------------------------------------------------------------- */
+
+int mk_mlflow_logged(struct mk_call *call, struct mk_tracking *t, const char *id,
+		     mk_t_logged_emit *emit, void *arg)
+{
+	_cleanup_free_ char *what = mk_strf("logged model %.60s", id), *route = NULL;
+	_cleanup_free_ struct mk_t_pair *params = NULL, *tags = NULL;
+	_cleanup_json_ json_t *answer = NULL;
+
+	if (!mk_mlflow_is_id(id))
+		return mk_fail(call, ENOENT, "%s: \"%.60s\" is no id", t->peer.remote, id);
+	route = mk_strf("mlflow/logged-models/%s", id);
+
+	int r = mk_mlflow_ask(call, t,
+			      &(struct mk_mlflow_ask){
+				      .what = what,
+				      .route = route,
+				      .optional = true,
+			      },
+			      &answer);
+
+	if (r < 0)
+		return r;
+
+	json_t *model = json_object_get(answer, "model"), *info = json_object_get(model, "info");
+	struct mk_t_logged logged = {
+		.id = id,
+		.name = mk_mlflow_text(info, "name"),
+		.type = mk_mlflow_text(info, "model_type"),
+		.status = mk_mlflow_text(info, "status"),
+		.run_id = mk_mlflow_text(info, "source_run_id"),
+		.experiment_id = mk_mlflow_text(info, "experiment_id"),
+		.created = mk_mlflow_time(info, "creation_timestamp_ms"),
+		.updated = mk_mlflow_time(info, "last_updated_timestamp_ms"),
+	};
+
+	mk_mlflow_pairs(mk_mlflow_list(json_object_get(model, "data"), "params"), &params,
+			&logged.n_params);
+	mk_mlflow_pairs(mk_mlflow_list(info, "tags"), &tags, &logged.n_tags);
+	logged.params = params;
+	logged.tags = tags;
+	return emit(arg, &logged);
 }
