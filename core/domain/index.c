@@ -16,6 +16,7 @@
 #include "domain/index_ask.h"
 #include "domain/index_fly.h"
 #include "domain/index_store.h"
+#include "vault/credentials.h"
 
 enum { THREADS = 4, MOST_STORES = 64 };
 const int64_t mk_fresh_list = 30 * MK_SEC;
@@ -25,6 +26,7 @@ static const int64_t patient = 3 * MK_SEC;
 
 struct store {
 	char *connection;
+	uint64_t generation; /* of the connection's file and secrets when it was opened; 0: it has none */
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *tracking;
 };
@@ -34,6 +36,9 @@ struct mk_index {
 	pthread_mutex_t lock; /* protects stores; not held over anything that waits */
 	struct store stores[MOST_STORES];
 	size_t n_stores;
+	/* Of connections that were changed since: questions under way still use them. */
+	struct store *retired;
+	size_t n_retired;
 };
 
 struct mk_index *mk_index_new(void)
@@ -45,31 +50,56 @@ struct mk_index *mk_index_new(void)
 	return index;
 }
 
+static void close_store(struct store *store)
+{
+	store->ops->close(store->tracking);
+	free(store->connection);
+}
+
 void mk_index_free(struct mk_index *index)
 {
 	if (!index)
 		return;
 	mk_flights_free(index->flights);
-	for (size_t i = 0; i < index->n_stores; i++) {
-		index->stores[i].ops->close(index->stores[i].tracking);
-		free(index->stores[i].connection);
-	}
+	for (size_t i = 0; i < index->n_stores; i++)
+		close_store(&index->stores[i]);
+	for (size_t i = 0; i < index->n_retired; i++)
+		close_store(&index->retired[i]);
+	free(index->retired);
 	pthread_mutex_destroy(&index->lock);
 	free(index);
 }
 
 /* --- stores -------------------------------------------------------------------------------- */
 
-static bool find_store(struct mk_index *index, const char *connection, struct store *ret)
+/* The one of a connection as it is now; one that was opened before a change is not found again. */
+static bool find_store(struct mk_index *index, const char *connection, uint64_t generation,
+		       struct store *ret)
 {
 	bool found = false;
 
 	pthread_mutex_lock(&index->lock);
-	for (size_t i = 0; i < index->n_stores && !found; i++)
-		if (strcmp(index->stores[i].connection, connection) == 0) {
-			*ret = index->stores[i];
+	for (size_t i = 0; i < index->n_stores && !found; i++) {
+		struct store *store = &index->stores[i];
+
+		if (strcmp(store->connection, connection) != 0)
+			continue;
+		if (store->generation == generation || !store->generation) {
+			*ret = *store;
 			found = true;
+			continue;
 		}
+
+		void *more = realloc(index->retired,
+				     (index->n_retired + 1) * sizeof(*index->retired));
+
+		if (!more) /* the old one goes on */
+			continue;
+		index->retired = more;
+		index->retired[index->n_retired++] = *store;
+		*store = index->stores[--index->n_stores];
+		break;
+	}
 	pthread_mutex_unlock(&index->lock);
 	return found;
 }
@@ -79,7 +109,7 @@ static int keep_store(struct mk_call *call, struct mk_index *index, struct store
 {
 	struct store there;
 
-	if (find_store(index, store->connection, &there)) {
+	if (find_store(index, store->connection, store->generation, &there)) {
 		store->ops->close(store->tracking);
 		*store = there;
 		return 0;
@@ -103,7 +133,7 @@ static int keep_store(struct mk_call *call, struct mk_index *index, struct store
 int mk_index_add(struct mk_call *call, struct mantik *m, const char *connection,
 		 const struct mk_tracking_ops *ops, struct mk_tracking *tracking)
 {
-	struct store store = {(char *)connection, ops, tracking};
+	struct store store = {(char *)connection, 0, ops, tracking};
 
 	return keep_store(call, m->index, &store);
 }
@@ -111,12 +141,16 @@ int mk_index_add(struct mk_call *call, struct mantik *m, const char *connection,
 int mk_index_store(struct mk_call *call, struct mantik *m, const char *connection,
 		   const struct mk_tracking_ops **ret_ops, struct mk_tracking **ret)
 {
-	struct store store;
+	uint64_t generation = mk_credentials_generation(m, connection);
+	struct store store = {.generation = generation};
 
-	if (!find_store(m->index, connection, &store)) {
+	if (!find_store(m->index, connection, generation, &store)) {
 		_cleanup_(mk_connection_free) struct mk_connection it = {};
 		int r = mk_connection_find(call, m, connection, &it);
 
+		if (r == -ENOENT) /* it was removed: what was seen of it stays */
+			return mk_fail(call, EHOSTUNREACH,
+				       "%s: there is no connection of that name any more", connection);
 		if (r == 0)
 			r = mk_tracking_find(call, it.kind, &store.ops);
 		if (r == 0)
