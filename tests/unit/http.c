@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* URLs and the breaker; requests on the wire are in tests/net. */
+/* URLs, the breaker, threads; what goes over the wire is in tests/net. */
 #include "net/http.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "net/health.h"
 #include "test.h"
+#include "tmpdir.h"
 
 static struct mk_call call;
 
@@ -125,12 +130,139 @@ static void wipes(void)
 	mk_buf_wipe(&buf);
 }
 
+/* --- threads --------------------------------------------------------------------------------- */
+
+enum { THREADS = 8, REQUESTS = 20 };
+
+static char url[64];
+
+/* Python's own server over dir; url says where. 0: it did not come up. */
+static pid_t start_server(const char *dir)
+{
+	int out[2];
+	char line[200] = "";
+
+	if (pipe(out) < 0)
+		return 0;
+
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		dup2(out[1], 1);
+		close(out[0]);
+		if (!freopen("/dev/null", "w", stderr) || chdir(dir) < 0)
+			_exit(1);
+		execlp("python3", "python3", "-u", "-m", "http.server", "0", "--bind", "127.0.0.1",
+		       NULL);
+		_exit(127);
+	}
+	close(out[1]);
+
+	FILE *from = fdopen(out[0], "r");
+	const char *port = from && fgets(line, sizeof(line), from) ? strstr(line, " port ") : NULL;
+
+	if (from)
+		fclose(from);
+	if (port) {
+		(void)snprintf(url, sizeof(url), "http://127.0.0.1:%ld/file",
+			       strtol(port + 6, NULL, 10));
+		return pid;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+static int count(void *arg, const struct mk_http_answer *head, const void *data, size_t len)
+{
+	*(size_t *)arg += len;
+	return 0;
+}
+
+/* One thread's life: its connections are its own and go with it. */
+static void *send_some(void *arg)
+{
+	static const struct mk_http_peer peers[] = {{.remote = "t0"}, {.remote = "t1"}};
+	long good = 0;
+
+	for (int i = 0; i < REQUESTS; i++) {
+		_cleanup_answer_ struct mk_http_answer answer = {};
+		_cleanup_call_ struct mk_call own;
+		size_t sunk = 0;
+		struct mk_http_request request = {
+			.peer = &peers[i % 2],
+			.url = url,
+			.sink = i % 3 ? count : NULL,
+			.sink_arg = &sunk,
+		};
+
+		mk_call_init(&own);
+		own.deadline = mk_now_mono() + 60 * MK_SEC;
+		if (mk_http_send(&own, &request, &answer) == 0 && answer.status == 200 &&
+		    sunk + answer.body.len == 100000)
+			good++;
+	}
+	return (void *)good;
+}
+
+static void *cancel_soon(void *arg)
+{
+	usleep(50000);
+	mk_call_cancel(arg);
+	return NULL;
+}
+
+static void many_threads_ask(void)
+{
+	_cleanup_(tmpdir_removep) char *dir = tmpdir_make();
+	_cleanup_free_ char *path = tmpdir_path(dir, "file"), *data = mk_alloc(100000);
+	pthread_t threads[THREADS];
+	struct mk_health health;
+	long good = 0;
+
+	NEED(tmpdir_write(path, data, 100000));
+
+	pid_t pid = start_server(dir);
+
+	if (!pid)
+		SKIP("python3 -m http.server does not start");
+	for (int i = 0; i < THREADS; i++)
+		NEED(pthread_create(&threads[i], NULL, send_some, NULL) == 0);
+	for (int i = 0; i < THREADS; i++) {
+		void *result = NULL;
+
+		pthread_join(threads[i], &result);
+		good += (long)result;
+	}
+	CHECK_INT(good, THREADS * REQUESTS);
+	mk_health_get("t0", &health);
+	CHECK_INT(health.requests, THREADS * REQUESTS / 2);
+	CHECK(health.bytes == THREADS * REQUESTS / 2 * 100000);
+
+	/* It stops: what waits for an answer is ended by a cancel from another thread. */
+	kill(pid, SIGSTOP);
+
+	_cleanup_call_ struct mk_call own;
+	_cleanup_answer_ struct mk_http_answer answer = {};
+	struct mk_http_peer peer = {.remote = "t2"};
+	int64_t began = mk_now_mono();
+
+	mk_call_init(&own);
+	NEED(pthread_create(&threads[0], NULL, cancel_soon, &own) == 0);
+	CHECK_INT(mk_http_send(&own, &(struct mk_http_request){.peer = &peer, .url = url}, &answer),
+		  -EINTR);
+	CHECK(mk_now_mono() - began < 5 * MK_SEC);
+	pthread_join(threads[0], NULL);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 int main(void)
 {
 	mk_call_init(&call);
 
 	int r = RUN(TEST(takes_a_url_apart), TEST(origins), TEST(encodes),
-		    TEST(breaker_opens_and_closes), TEST(wipes));
+		    TEST(breaker_opens_and_closes), TEST(wipes), TEST(many_threads_ask));
 
 	mk_call_done(&call);
 	return r;
