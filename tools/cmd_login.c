@@ -18,10 +18,11 @@ static int run(struct ctl *ctl)
 	int r = mk_connection_find(&ctl->call, ctl->m, name, &connection);
 
 	if (r == -ENOENT)
-		return mk_fail(&ctl->call, ENOENT,
-			       "there is no connection %s; write connections/%s.yaml first, with kind, "
-			       "url and, for a password, user",
-			       name, name);
+		return mk_fail(
+			&ctl->call, ENOENT,
+			"there is no connection %s; write connections/%s.yaml first, with kind, "
+			"url and, for a password, user",
+			name, name);
 	if (r < 0)
 		return r;
 	if (ctl_option(ctl, "token") && ctl_option(ctl, "password"))
@@ -48,9 +49,10 @@ const struct cmd cmd_login = {
 	.max = 1,
 	.needs = CTL_WRITE,
 	.help = "sets the password or token of a connection",
-	.more = "Asks on the terminal without showing what is typed, or takes the first line of standard "
-		"input. What the connection asks for is set: a password when it names a user, else a "
-		"token. It goes into the vault; connections/CONNECTION.yaml then shows (set).",
+	.more = "Asks on the terminal without showing what is typed, or takes the first line of "
+		"standard input. What the connection asks for is set: a password when it names a "
+		"user, else a token. It goes into the vault; connections/CONNECTION.yaml then shows "
+		"(set).",
 	.options =
 		(const struct cmd_option[]){
 			{0, "password", NULL, "a password, whatever the connection asks for"},

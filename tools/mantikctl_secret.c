@@ -83,10 +83,12 @@ int ctl_ask_passphrase(struct mk_call *call, void *arg, bool fresh, struct mk_bu
 	int r;
 
 	if (tty < 0)
-		return mk_fail(call, ENOKEY,
-			       "the vault needs its passphrase and there is no terminal to ask for it: "
-			       "name a file of mode 0600 that holds it in MANTIK_VAULT_PASSPHRASE_FILE");
-	r = on_terminal(ctl, tty, fresh ? "new passphrase of the vault" : "passphrase of the vault", ret);
+		return mk_fail(
+			call, ENOKEY,
+			"the vault needs its passphrase and there is no terminal to ask for it: "
+			"name a file of mode 0600 that holds it in MANTIK_VAULT_PASSPHRASE_FILE");
+	r = on_terminal(ctl, tty, fresh ? "new passphrase of the vault" : "passphrase of the vault",
+			ret);
 	if (r == 0 && fresh)
 		r = on_terminal(ctl, tty, "the same again", &again);
 	if (r == 0 && fresh && strcmp(mk_buf_text(ret), mk_buf_text(&again)) != 0)

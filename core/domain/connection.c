@@ -120,9 +120,9 @@ static int take_names(struct mk_call *call, const struct mantik *m, struct mk_li
 
 	mk_call_init(&quiet);
 	if (!dir)
-		return errno == ENOENT || errno == ENOTDIR ?
-			       0 :
-			       mk_fail(call, errno, "%s: %s", path, strerror(errno));
+		return errno == ENOENT || errno == ENOTDIR
+			       ? 0
+			       : mk_fail(call, errno, "%s: %s", path, strerror(errno));
 	for (struct dirent *e; r == 0 && (e = readdir(dir));) {
 		size_t len = strlen(e->d_name);
 
@@ -213,7 +213,8 @@ static int may_write(struct mk_call *call, const struct mantik *m)
 	if (!m->read_only)
 		return 0;
 	return mk_fail(call, EROFS, "%s",
-		       m->read_only_why ? m->read_only_why : "the platform is open for reading only");
+		       m->read_only_why ? m->read_only_why
+					: "the platform is open for reading only");
 }
 
 static int check_seen(struct mk_call *call, const struct draft *old, uint64_t seen)
@@ -228,21 +229,24 @@ static int check_seen(struct mk_call *call, const struct draft *old, uint64_t se
 }
 
 /* `(set)` keeps what is set, and for the same server only. */
-static int check_kept(struct mk_call *call, const struct draft *old, const struct draft *new, size_t i)
+static int check_kept(struct mk_call *call, const struct draft *old, const struct draft *new,
+		      size_t i)
 {
 	const struct mk_secret *secret = &new->secrets[i];
 
 	if (!old->credentials || (!old->secrets[i].is_set && !old->secrets[i].value))
-		return mk_fail(call, EINVAL,
-			       "%s:%d: %s: (set) keeps one that is set, but there is none; write it "
-			       "here, or leave the line out and use mantikctl login",
-			       new->where, secret->line, secret->key);
+		return mk_fail(
+			call, EINVAL,
+			"%s:%d: %s: (set) keeps one that is set, but there is none; write it "
+			"here, or leave the line out and use mantikctl login",
+			new->where, secret->line, secret->key);
 	if (strcmp(old->credentials->origin, new->credentials->origin) != 0)
-		return mk_fail(call, EINVAL,
-			       "%s:%d: %s: was set for %s and is not sent to %s; write it again, if "
-			       "that is where it belongs now",
-			       new->where, secret->line, secret->key, old->credentials->origin,
-			       new->credentials->origin);
+		return mk_fail(
+			call, EINVAL,
+			"%s:%d: %s: was set for %s and is not sent to %s; write it again, if "
+			"that is where it belongs now",
+			new->where, secret->line, secret->key, old->credentials->origin,
+			new->credentials->origin);
 	return 0;
 }
 
@@ -287,7 +291,7 @@ static int find_changes(struct mk_call *call, const struct draft *old, const str
 			if (!value)
 				continue;
 		}
-		/* Gone from the text: forgotten. Nothing is asked of the vault for what never was. */
+		/* Gone from the text: forgotten. What never was is not asked for. */
 		if (!value && old->credentials && !old->secrets[i].is_set)
 			continue;
 		if (!value && !old->changed)
@@ -298,7 +302,8 @@ static int find_changes(struct mk_call *call, const struct draft *old, const str
 }
 
 static int write_text(struct mk_call *call, struct mantik *m, const char *name,
-		      const struct draft *new, const struct mk_buf *text, const struct changes *changes)
+		      const struct draft *new, const struct mk_buf *text,
+		      const struct changes *changes)
 {
 	_cleanup_free_ char *dir = mk_strf("%s/connections", m->config_dir);
 	_cleanup_free_ char *fresh = mk_strf("%s/.%s.yaml.new", dir, name);
@@ -328,7 +333,7 @@ static int store(struct mk_call *call, struct mantik *m, const char *name, struc
 		 const struct mk_secret *given, uint64_t seen)
 {
 	_cleanup_draft_ struct draft old = draft_of(m, name);
-	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_CONNECTION_MAX), now = MK_BUF(MK_CONNECTION_MAX);
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_CONNECTION_MAX);
 	_cleanup_(changes_done) struct changes changes = {};
 	int r = read_file(call, name, &old);
 
@@ -423,8 +428,8 @@ int mk_connection_login_key(struct mk_call *call, struct mantik *m, const char *
 }
 
 /* Is the key there already? Else a line for it is added, and all checked anew. */
-static int with_line(struct mk_call *call, const struct mantik *m, const char *name, const char *key,
-		     struct draft *old, struct draft *ret)
+static int with_line(struct mk_call *call, const struct mantik *m, const char *name,
+		     const char *key, struct draft *old, struct draft *ret)
 {
 	struct draft new = draft_of(m, name);
 	bool is_there = false;

@@ -9,8 +9,8 @@
  *	  hunter2
  *	{"password":"x"}                {"password":"(set)"}
  *
- * What came of it is parsed again: unless it says the same but for the secrets, the text is refused.
- * So it does not matter what YAML can do that was not thought of here.
+ * What came of it is parsed again: unless it says the same but for the secrets, the text is
+ * refused. So it does not matter what YAML can do that was not thought of here.
  */
 #include "domain/connection_text.h"
 
@@ -57,7 +57,8 @@ static bool is_secret(const char *key)
 
 static bool is_plain_secret(const struct mk_doc *node)
 {
-	return node && node->type == MK_DOC_SCALAR && *node->text && strcmp(node->text, "(set)") != 0;
+	return node && node->type == MK_DOC_SCALAR && *node->text &&
+	       strcmp(node->text, "(set)") != 0;
 }
 
 static int line_of(const char *text, const char *at)
@@ -115,6 +116,22 @@ static int check_quotes(struct mk_call *call, const char *where, const char *tex
 	return 0;
 }
 
+/* The parser repeats tags and aliases: behind a key that is spelt wrong they may be a secret. */
+static int without_words(struct mk_call *call, int r)
+{
+	const char *text = call->error.text ? call->error.text : "";
+	const char *at = strstr(text, ": the tag ");
+
+	if (!at)
+		at = strstr(text, ": *");
+	if (!at)
+		return r;
+
+	_cleanup_free_ char *where = mk_strndup(text, (size_t)(at - text));
+
+	return mk_fail(call, -r, "%s: a text that begins with ! or * must stand between quotes", where);
+}
+
 /* The end of the last line of a block is not part of a secret. */
 static void trim_block(struct mk_doc *node)
 {
@@ -137,8 +154,11 @@ int mk_connection_parse(struct mk_call *call, const char *where, const char *tex
 	if (len && memchr(text, 0, len))
 		return mk_fail(call, EINVAL, "%s: holds a NUL byte", where);
 	r = check_quotes(call, where, text);
-	if (r == 0)
+	if (r == 0) {
 		r = mk_doc_parse(call, where, text, len, &doc);
+		if (r < 0)
+			return without_words(call, r);
+	}
 	for (size_t i = 0; r == 0 && i < MK_CONNECTION_KEYS; i++)
 		trim_block(value_of(doc, mk_secret_keys[i]));
 	if (r == 0)
@@ -235,7 +255,8 @@ static bool in_a_value(const char *text, size_t len, const struct mk_doc *doc, s
 		       size_t end)
 {
 	if (doc->type == MK_DOC_SCALAR)
-		return byte_of(text, len, doc->begin) <= begin && end <= byte_of(text, len, doc->end);
+		return byte_of(text, len, doc->begin) <= begin &&
+		       end <= byte_of(text, len, doc->end);
 	for (size_t i = 0; i < doc->n; i++)
 		if (in_a_value(text, len, doc->items[i], begin, end))
 			return true;
@@ -283,10 +304,11 @@ int mk_connection_hide(struct mk_call *call, const char *where, const char *text
 		mk_error_clear(call);
 	}
 	mk_buf_truncate(ret, 0);
-	return mk_fail(call, EINVAL,
-		       "%s: a secret is written in a way that cannot be hidden: write it as one line of "
-		       "its own, password: '…'",
-		       where);
+	return mk_fail(
+		call, EINVAL,
+		"%s: a secret is written in a way that cannot be hidden: write it as one line of "
+		"its own, password: '…'",
+		where);
 }
 
 static size_t indent_of(const char *line, size_t len)
@@ -316,7 +338,8 @@ void mk_connection_hide_lines(const char *text, size_t len, struct mk_buf *ret)
 			for (const char *word = line;
 			     (word = memmem(word, n - (size_t)(word - line), key, strlen(key)));
 			     word++) {
-				const char *v = begins_word(line, word) ? behind_key(word, key) : NULL;
+				const char *v =
+					begins_word(line, word) ? behind_key(word, key) : NULL;
 
 				if (v && v < line + n && *v != '\n' && (!value || v < value))
 					value = v;
@@ -362,6 +385,6 @@ int mk_connection_add_line(struct mk_call *call, const char *where, const char *
 			return 0;
 	}
 	mk_error_clear(call);
-	return mk_fail(call, EINVAL, "%s: add the line `%s: (set)` by hand, then log in again", where,
-		       key);
+	return mk_fail(call, EINVAL, "%s: add the line `%s: (set)` by hand, then log in again",
+		       where, key);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Secrets in the text of a connection: found, taken out, hidden. No disk, no vault. */
+/* Secrets in the text of a connection: found, taken out, hidden. No disk, no vault. Every text ends
+ * with a NUL that does not count. */
 #ifndef MK_CONNECTION_TEXT_H
 #define MK_CONNECTION_TEXT_H
 

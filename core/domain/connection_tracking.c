@@ -92,8 +92,7 @@ static void read_credentials_file(struct login *l)
 		n = eol ? (size_t)(eol - line) : text.len - at;
 		if (n && *line == '[')
 			ours = n >= 8 && strncmp(line, "[mlflow]", 8) == 0;
-		else if (ours && !user.len &&
-			 ini_value(line, n, "mlflow_tracking_username", &user))
+		else if (ours && !user.len && ini_value(line, n, "mlflow_tracking_username", &user))
 			continue;
 		else if (ours && !l->password.len)
 			(void)ini_value(line, n, "mlflow_tracking_password", &l->password);
@@ -166,9 +165,9 @@ static char *new_name(const char *url, const struct mk_list *taken)
 	if (!*base)
 		return mk_strdup("mlflow");
 	for (int i = 0; i < MAX_NAMES; i++) {
-		_cleanup_free_ char *name = i == 0	   ? mk_strdup(base)
+		_cleanup_free_ char *name = i == 0	     ? mk_strdup(base)
 					    : i == 1 && port ? mk_strf("%s-%s", base, port + 1)
-							   : mk_strf("%s-%d", base, i + 1);
+							     : mk_strf("%s-%d", base, i + 1);
 
 		if (!mk_list_has(taken, name))
 			return mk_steal(&name);
@@ -190,7 +189,8 @@ static void put_secret(struct mk_buf *text, const char *key, const struct mk_buf
 	if (!value->len)
 		return;
 	(void)mk_buf_printf(text, "%s: ", key);
-	mk_json_string(text, mk_buf_text(value)); /* a JSON string is one of YAML, whatever is in it */
+	mk_json_string(text,
+		       mk_buf_text(value)); /* a JSON string is one of YAML, whatever is in it */
 	(void)mk_buf_putc(text, '\n');
 }
 
@@ -211,8 +211,8 @@ static int make(struct mk_call *call, struct mantik *m, const char *name, const 
 	return mk_connection_put(call, m, name, mk_buf_text(&text), text.len, 0);
 }
 
-/* A password or token of the environment is newer than what is set: of the same user, in the way the
- * connection logs in anyway. What is only in a file was taken when the connection was made. */
+/* A password or token of the environment is newer than what is set: of the same user, in the way
+ * the connection logs in anyway. What is only in a file was taken when the connection was made. */
 static int renew(struct mk_call *call, struct mantik *m, const char *name, const struct login *l)
 {
 	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
@@ -237,10 +237,11 @@ int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *u
 	int r;
 
 	if (strchr(url, '@'))
-		return mk_fail(call, EINVAL,
-			       "the url has a user or password in it, which everybody on this machine "
-			       "can see; leave it out, and set MLFLOW_TRACKING_USERNAME and "
-			       "MLFLOW_TRACKING_PASSWORD or use mantikctl login");
+		return mk_fail(
+			call, EINVAL,
+			"the url has a user or password in it, which everybody on this machine "
+			"can see; leave it out, and set MLFLOW_TRACKING_USERNAME and "
+			"MLFLOW_TRACKING_PASSWORD or use mantikctl login");
 	r = mk_url_base(call, url, &base);
 	if (r < 0)
 		return r;

@@ -26,12 +26,12 @@
 	{                                                                                    \
 		.name = name_, .type = MK_CONNECTION_##type_, .needed = true, .help = help_, \
 	}
-#define LOGIN_KEYS                                                                              \
-	KEY("password", SECRET, "of user; mantikctl login asks for it"),                         \
-		KEY("token", SECRET, "instead of a password"),                                   \
-		KEY("token_file", PATH,                                                          \
+#define LOGIN_KEYS                                                                                 \
+	KEY("password", SECRET, "of user; mantikctl login asks for it"),                           \
+		KEY("token", SECRET, "instead of a password"),                                     \
+		KEY("token_file", PATH,                                                            \
 		    "a file that holds the token in its first line, read each time it is needed"), \
-		KEY("token_command", COMMAND,                                                    \
+		KEY("token_command", COMMAND,                                                      \
 		    "a program that prints the token within 10 s, with its arguments as a list; "  \
 		    "run once, and again when the token was refused")
 
@@ -41,7 +41,8 @@ static const struct mk_connection_key mlflow[] = {
 	KEY("user", TEXT, "who logs in with a password"),
 	LOGIN_KEYS,
 	KEY("ca", PATH, "PEM file of the authorities to trust instead of the system's"),
-	KEY("client_cert", PATH, "PEM file of a client certificate, with its key or with client_key"),
+	KEY("client_cert", PATH,
+	    "PEM file of a client certificate, with its key or with client_key"),
 	KEY("client_key", PATH, "PEM file of its key"),
 	KEY("workspace", TEXT, "workspace to be in; only for servers that have workspaces"),
 };
@@ -117,18 +118,19 @@ static int take_url(struct mk_call *call, const char *where, const struct mk_doc
 {
 	/* Said here without the text: what stands before an @ is a secret. */
 	if (strchr(text, '@'))
-		return mk_doc_fail(call, where, at,
-				   "url: has a user or password in it; write the url without what "
-				   "stands before the @, and `user: …` and `password: …` on lines of "
-				   "their own");
+		return mk_doc_fail(
+			call, where, at,
+			"url: has a user or password in it; write the url without what "
+			"stands before the @, and `user: …` and `password: …` on lines of "
+			"their own");
 	if (strpbrk(text, "?#"))
 		return mk_doc_fail(call, where, at, "url: must end before its %s",
 				   strchr(text, '#') ? "#" : "?");
 
-	int r = mk_url_base(call, text, &c->url);
-
-	if (r < 0)
-		return mk_prefix(call, r, "%s:%d: url", where, at->line);
+	/* Its sentences repeat the text: a password may stand here by mistake. */
+	if (mk_url_base(call, text, &c->url) < 0)
+		return mk_doc_fail(call, where, at,
+				   "url: is no address like https://host:port/prefix");
 	c->origin = mk_url_origin(c->url);
 	return c->origin ? 0 : mk_doc_fail(call, where, at, "url: names no server");
 }
@@ -181,10 +183,11 @@ static int take_command(struct mk_call *call, const char *where, struct mk_doc *
 	if (!ret->n || !*ret->v[0])
 		return mk_doc_fail(call, where, at, "%s: names no program", key);
 	if (at->type == MK_DOC_SCALAR && strpbrk(ret->v[0], " \t"))
-		return mk_doc_fail(call, where, at,
-				   "%s: write the program and its arguments as a list: [pass, show, "
-				   "mlflow]",
-				   key);
+		return mk_doc_fail(
+			call, where, at,
+			"%s: write the program and its arguments as a list: [pass, show, "
+			"mlflow]",
+			key);
 	return 0;
 }
 
@@ -207,8 +210,8 @@ static int take(struct mk_call *call, const char *where, struct mk_doc *doc,
 		return r;
 	if (r == 0 || !*text)
 		return key->needed ? mk_doc_fail(call, where, at ? at : NULL, "%s: is missing: %s",
-						 key->name, key->help) :
-				     0;
+						 key->name, key->help)
+				   : 0;
 	if (has_control(text))
 		return mk_doc_fail(call, where, at, "%s: is more than one line", key->name);
 	if (key->type == MK_CONNECTION_URL)
@@ -245,7 +248,8 @@ static int find_kind(struct mk_call *call, const char *where, struct mk_doc *doc
 
 	const char *nearest = mk_nearest(kind, &names);
 
-	return mk_doc_fail(call, where, mk_doc_get(doc, "kind"), "kind: no such kind%s%s%s: one of %s",
+	return mk_doc_fail(call, where, mk_doc_get(doc, "kind"),
+			   "kind: no such kind%s%s%s: one of %s",
 			   nearest ? ", did you mean \"" : "", nearest ? nearest : "",
 			   nearest ? "\"?" : "", mk_buf_text(&list));
 }
@@ -278,7 +282,8 @@ static int check(struct mk_call *call, const char *where, struct mk_doc *doc,
 		return mk_doc_fail(call, where, mk_doc_get(doc, "password"),
 				   "password: whose? `user: …` is missing");
 	if (c->user && strchr(c->user, ':'))
-		return mk_doc_fail(call, where, mk_doc_get(doc, "user"), "user: cannot hold a colon");
+		return mk_doc_fail(call, where, mk_doc_get(doc, "user"),
+				   "user: cannot hold a colon");
 	if (c->client_key && !c->client_cert)
 		return mk_doc_fail(call, where, mk_doc_get(doc, "client_key"),
 				   "client_key: needs client_cert");
@@ -295,7 +300,8 @@ int mk_credentials_parse(struct mk_call *call, const char *where, struct mk_doc 
 	int r;
 
 	if (doc->type != MK_DOC_MAP)
-		return mk_doc_fail(call, where, NULL, "must be `key: value` lines, kind and url first");
+		return mk_doc_fail(call, where, NULL,
+				   "must be `key: value` lines, kind and url first");
 	r = find_kind(call, where, doc, &keys, &n);
 	/* An unknown key first: `pasword: x` is not a password that is missing. */
 	for (size_t i = 0; i < n; i++)
@@ -321,8 +327,9 @@ int mk_connection_name_check(struct mk_call *call, const char *name)
 	(void)mk_name_escape(&entry, name, len);
 	if (len == 0 || len > 100 || strcmp(mk_buf_text(&entry), name) != 0 || name[0] == '-' ||
 	    strchr(name, ':') || strchr(name, '%') || has_control(name))
-		return mk_fail(call, EINVAL,
-			       "a connection's name has 1 to 100 letters, digits and . _ - @, and begins "
-			       "with none of . and -");
+		return mk_fail(
+			call, EINVAL,
+			"a connection's name has 1 to 100 letters, digits and . _ - @, and begins "
+			"with none of . and -");
 	return 0;
 }

@@ -69,17 +69,20 @@ int mk_credentials_open(struct mk_call *call, struct mantik *m, const char *name
 		r = mk_file_read(call, AT_FDCWD, path, &text);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return mk_fail(call, ENOENT, "there is no connection %s", name);
-	if (r == 0)
-		r = mk_doc_parse(call, where, mk_buf_text(&text), text.len, &doc);
+	if (r == 0 && mk_doc_parse(call, where, mk_buf_text(&text), text.len, &doc) < 0)
+		/* The parser's sentence may repeat a piece of it: only who writes it is told. */
+		return mk_fail(call, EINVAL, "%s: is not YAML; saving it in the mount says where",
+			       where);
 	if (r == 0)
 		r = mk_credentials_parse(call, where, doc, &c, &plain);
 	if (r < 0)
 		return r;
 	if (plain)
-		return mk_fail(call, ENOKEY,
-			       "%s: the %s stands there in plain; save the file once in the mount, or "
-			       "`mantikctl login %s`",
-			       where, plain, name);
+		return mk_fail(
+			call, ENOKEY,
+			"%s: the %s stands there in plain; save the file once in the mount, or "
+			"`mantikctl login %s`",
+			where, plain, name);
 	c->name = mk_strdup(name);
 	c->generation = generation;
 	c->m = m;
@@ -154,14 +157,14 @@ static int named_for_git(struct mk_call *call, struct mantik *m, const char *uri
 	if (strcmp(c->kind, "git") != 0)
 		return mk_fail(call, EINVAL, "connection %s is of kind %s, not git", name, c->kind);
 	if (!covers(c, uri))
-		return mk_fail(call, EINVAL, "connection %s is for %s, the uri lies elsewhere", name,
-			       c->url);
+		return mk_fail(call, EINVAL, "connection %s is for %s, the uri lies elsewhere",
+			       name, c->url);
 	*ret = mk_steal(&c);
 	return 1;
 }
 
-int mk_credentials_for_git(struct mk_call *call, struct mantik *m, const char *uri, const char *name,
-			   struct mk_credentials **ret)
+int mk_credentials_for_git(struct mk_call *call, struct mantik *m, const char *uri,
+			   const char *name, struct mk_credentials **ret)
 {
 	_cleanup_(mk_credentials_freep) struct mk_credentials *best = NULL;
 	_cleanup_free_ char *path = mk_strf("%s/connections", m->config_dir);
@@ -180,7 +183,7 @@ int mk_credentials_for_git(struct mk_call *call, struct mantik *m, const char *u
 		if (!dot || dot == entry || strcmp(dot, ".yaml") != 0)
 			continue;
 		*dot = 0;
-		/* One that cannot be understood is no reason to fetch nothing: it says so itself. */
+		/* One that cannot be understood is no reason to fetch nothing. */
 		if (mk_credentials_open(call, m, entry, &c) < 0) {
 			mk_error_clear(call);
 			continue;
@@ -214,8 +217,9 @@ static int from_vault(struct mk_call *call, struct mk_credentials *c, const char
 	int r = mk_vault_use(call, c->m, c->name, key, &bound);
 
 	if (r == -ENOENT)
-		return mk_fail(call, ENOKEY, "connections/%s.yaml: no %s is set: `mantikctl login %s`",
-			       c->name, key, c->name);
+		return mk_fail(call, ENOKEY,
+			       "connections/%s.yaml: no %s is set: `mantikctl login %s`", c->name,
+			       key, c->name);
 	if (r < 0)
 		return mk_prefix(call, r, "connection %s", c->name);
 
@@ -246,7 +250,8 @@ static int trim(struct mk_call *call, const struct mk_credentials *c, const char
 	for (size_t i = begin; i < end; i++)
 		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
 			return mk_fail(call, EKEYEXPIRED,
-				       "connections/%s.yaml: what %s gives is no token", c->name, key);
+				       "connections/%s.yaml: what %s gives is no token", c->name,
+				       key);
 	memmove(text, text + begin, end - begin);
 	mk_buf_truncate(token, end - begin);
 	return 0;
@@ -272,8 +277,7 @@ static int from_file(struct mk_call *call, struct mk_credentials *c, struct mk_b
 
 static int run_command(struct mk_call *call, struct mk_credentials *c, struct mk_buf *ret)
 {
-	_cleanup_free_ const char **argv =
-		mk_alloc((c->token_command.n + 1) * sizeof(*argv));
+	_cleanup_free_ const char **argv = mk_alloc((c->token_command.n + 1) * sizeof(*argv));
 	int64_t deadline = call->deadline, until = mk_now_mono() + COMMAND_WAIT_S * MK_SEC;
 	int r;
 
@@ -286,8 +290,8 @@ static int run_command(struct mk_call *call, struct mk_credentials *c, struct mk
 	r = mk_exec_run(call, &(struct mk_exec){.argv = argv, .out = ret});
 	call->deadline = deadline;
 	if (r == -EREMOTEIO || r == -ENOENT || r == -EFBIG)
-		return mk_fail(call, EKEYEXPIRED, "connections/%s.yaml: token_command: %s%s%s", c->name,
-			       call->error.text, call->error.detail ? ": " : "",
+		return mk_fail(call, EKEYEXPIRED, "connections/%s.yaml: token_command: %s%s%s",
+			       c->name, call->error.text, call->error.detail ? ": " : "",
 			       call->error.detail ? call->error.detail : "");
 	if (r < 0)
 		return mk_prefix(call, r, "connections/%s.yaml: token_command", c->name);
@@ -348,7 +352,8 @@ static int put_basic(struct mk_call *call, struct mk_credentials *c, struct mk_b
 
 	if (!room)
 		return mk_buf_check(ret);
-	(void)EVP_EncodeBlock((unsigned char *)room, (const unsigned char *)pair.data, (int)pair.len);
+	(void)EVP_EncodeBlock((unsigned char *)room, (const unsigned char *)pair.data,
+			      (int)pair.len);
 	ret->len += len;
 	return 0;
 }
@@ -386,7 +391,7 @@ int mk_credentials_login(struct mk_call *call, struct mk_credentials *c, struct 
 	user->secret = password->secret = true;
 	r = mk_buf_puts(user, c->user ? c->user : "");
 	if (r == 0)
-		r = c->has_password ? from_vault(call, c, "password", password) :
-				      get_token(call, c, false, password);
+		r = c->has_password ? from_vault(call, c, "password", password)
+				    : get_token(call, c, false, password);
 	return r < 0 ? r : 1;
 }

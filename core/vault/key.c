@@ -40,15 +40,16 @@ static int read_private(struct mk_call *call, const char *path, const char *what
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return errno == ENOENT ? -ENOENT :
-					 mk_fail(call, ENOKEY, "%s: %s", path, strerror(errno));
+		return errno == ENOENT ? -ENOENT
+				       : mk_fail(call, ENOKEY, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return mk_fail(call, ENOKEY, "%s: is not a file", path);
 	if (st.st_mode & 077 || (st.st_uid != geteuid() && st.st_uid != 0))
-		return mk_fail(call, ENOKEY,
-			       "%s: others may read the %s (mode %04o, owner %d): chmod 600 it, and "
-			       "if others are on this machine set the secrets anew",
-			       path, what, st.st_mode & 07777, (int)st.st_uid);
+		return mk_fail(
+			call, ENOKEY,
+			"%s: others may read the %s (mode %04o, owner %d): chmod 600 it, and "
+			"if others are on this machine set the secrets anew",
+			path, what, st.st_mode & 07777, (int)st.st_uid);
 	for (;;) {
 		char *room = mk_buf_room(ret, 512);
 		ssize_t n = room ? read(fd, room, 512) : -1;
@@ -117,8 +118,8 @@ static int run_command(struct mk_call *call, struct mantik *m, struct mk_buf *re
 	r = mk_exec_run(call, &(struct mk_exec){.argv = argv, .out = ret});
 	call->deadline = deadline;
 	if (r == -EREMOTEIO || r == -EFBIG || r == -ENOENT)
-		return mk_fail(call, ENOKEY, "vault_command: %s%s%s",
-			       call->error.text, call->error.detail ? ": " : "",
+		return mk_fail(call, ENOKEY, "vault_command: %s%s%s", call->error.text,
+			       call->error.detail ? ": " : "",
 			       call->error.detail ? call->error.detail : "");
 	if (r < 0)
 		return mk_prefix(call, r, "vault_command");
@@ -141,16 +142,17 @@ static int passphrase(struct mk_call *call, struct mantik *m, bool fresh, struct
 		return r < 0 ? r : take_line(call, file, ret);
 	}
 	if (!m->vault->ask)
-		return mk_fail(call, ENOKEY,
-			       "the vault needs its passphrase: put it into a file of mode 0600 and "
-			       "name that in MANTIK_VAULT_PASSPHRASE_FILE before mounting (or use "
-			       "vault_key: command)");
+		return mk_fail(
+			call, ENOKEY,
+			"the vault needs its passphrase: put it into a file of mode 0600 and "
+			"name that in MANTIK_VAULT_PASSPHRASE_FILE before mounting (or use "
+			"vault_key: command)");
 	r = m->vault->ask(call, m->vault->ask_arg, fresh, ret);
 	return r < 0 ? r : take_line(call, "the terminal", ret);
 }
 
-static int stretch(struct mk_call *call, struct mantik *m, const struct vault_lock *lock, bool fresh,
-		   unsigned char ret[VAULT_KEY])
+static int stretch(struct mk_call *call, struct mantik *m, const struct vault_lock *lock,
+		   bool fresh, unsigned char ret[VAULT_KEY])
 {
 	_cleanup_wipe_ struct mk_buf words = MK_BUF_SECRET(PASSPHRASE);
 	uint64_t n = UINT64_C(1) << lock->cost;
@@ -204,11 +206,12 @@ int vault_key(struct mk_call *call, struct mantik *m, const struct vault_lock *l
 		return kept(m, lock, ret) ? 0 : stretch(call, m, lock, false, ret);
 	r = read_key_file(call, path, ret);
 	if (r == -ENOENT)
-		return mk_fail(call, ENOKEY,
-			       "%s: is missing, without it the vault cannot be opened; put it back from "
-			       "a backup, or move %s/vault away and set the secrets again with "
-			       "mantikctl login",
-			       path, m->config_dir);
+		return mk_fail(
+			call, ENOKEY,
+			"%s: is missing, without it the vault cannot be opened; put it back from "
+			"a backup, or move %s/vault away and set the secrets again with "
+			"mantikctl login",
+			path, m->config_dir);
 	return r;
 }
 

@@ -45,7 +45,8 @@ static int fail(struct mk_call *call, const char *what)
 
 static int digest(struct mk_call *call, const void *data, size_t len, unsigned char ret[DIGEST])
 {
-	return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : fail(call, "SHA-256");
+	return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1 ? 0
+									 : fail(call, "SHA-256");
 }
 
 /* The key of this one text. */
@@ -76,21 +77,22 @@ int vault_look(struct mk_call *call, const char *path, const struct mk_buf *seal
 	unsigned char sum[DIGEST];
 
 	if (sealed->len < HEADER + TAG + DIGEST || memcmp(data, magic, AT_COST) != 0)
-		return mk_fail(call, EUCLEAN,
-			       "%s: is damaged (%zu bytes%s); put it back from a backup, or move it "
-			       "away and set the secrets again with mantikctl login",
-			       path, sealed->len,
-			       sealed->len < HEADER + TAG + DIGEST ? "" : ", no vault");
+		return mk_fail(
+			call, EUCLEAN,
+			"%s: is damaged (%zu bytes%s); put it back from a backup, or move it "
+			"away and set the secrets again with mantikctl login",
+			path, sealed->len, sealed->len < HEADER + TAG + DIGEST ? "" : ", no vault");
 
 	int r = digest(call, data, sealed->len - DIGEST, sum);
 
 	if (r < 0)
 		return r;
 	if (CRYPTO_memcmp(sum, data + sealed->len - DIGEST, DIGEST) != 0)
-		return mk_fail(call, EUCLEAN,
-			       "%s: is damaged (its digest does not fit); put it back from a backup, "
-			       "or move it away and set the secrets again with mantikctl login",
-			       path);
+		return mk_fail(
+			call, EUCLEAN,
+			"%s: is damaged (its digest does not fit); put it back from a backup, "
+			"or move it away and set the secrets again with mantikctl login",
+			path);
 	if (data[AT_COST] && (data[AT_COST] < VAULT_COST_MIN || data[AT_COST] > VAULT_COST_MAX))
 		return mk_fail(call, EUCLEAN, "%s: is damaged, or of a newer version", path);
 	ret->cost = data[AT_COST];
@@ -108,10 +110,13 @@ int vault_unseal(struct mk_call *call, const char *path, const struct mk_buf *se
 	int done = 0, n = 0, r = room ? derive(call, key, data + AT_SALT, text_key) : -EFBIG;
 
 	if (r < 0)
-		return room ? r : mk_fail(call, EFBIG, "%s: holds more than %zu bytes", path, ret->limit);
+		return room ? r
+			    : mk_fail(call, EFBIG, "%s: holds more than %zu bytes", path,
+				      ret->limit);
 
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	bool good = ctx && EVP_DecryptInit_ex2(ctx, EVP_aes_256_gcm(), text_key, data + AT_NONCE, NULL);
+	bool good =
+		ctx && EVP_DecryptInit_ex2(ctx, EVP_aes_256_gcm(), text_key, data + AT_NONCE, NULL);
 
 	good = good && EVP_DecryptUpdate(ctx, NULL, &n, data, HEADER) &&
 	       EVP_DecryptUpdate(ctx, room, &done, data + HEADER, (int)len) &&
@@ -122,10 +127,11 @@ int vault_unseal(struct mk_call *call, const char *path, const struct mk_buf *se
 	if (!good) {
 		OPENSSL_cleanse(room, len);
 		return mk_fail(call, EKEYREJECTED,
-			       data[AT_COST] ? "%s: the passphrase is wrong" :
-					       "%s: vault.key beside it is not its key; put the right "
-					       "one back, or move both away and set the secrets again "
-					       "with mantikctl login",
+			       data[AT_COST]
+				       ? "%s: the passphrase is wrong"
+				       : "%s: vault.key beside it is not its key; put the right "
+					 "one back, or move both away and set the secrets again "
+					 "with mantikctl login",
 			       path);
 	}
 	ret->len += len;
@@ -136,8 +142,7 @@ int vault_seal(struct mk_call *call, const struct vault_lock *lock,
 	       const unsigned char key[VAULT_KEY], const struct mk_buf *text, struct mk_buf *ret)
 {
 	unsigned char text_key[VAULT_KEY];
-	unsigned char *data =
-		(unsigned char *)mk_buf_room(ret, HEADER + text->len + TAG + DIGEST);
+	unsigned char *data = (unsigned char *)mk_buf_room(ret, HEADER + text->len + TAG + DIGEST);
 	int done = 0, n = 0;
 
 	if (!data)
@@ -154,7 +159,8 @@ int vault_seal(struct mk_call *call, const struct vault_lock *lock,
 		return r;
 
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-	bool good = ctx && EVP_EncryptInit_ex2(ctx, EVP_aes_256_gcm(), text_key, data + AT_NONCE, NULL);
+	bool good =
+		ctx && EVP_EncryptInit_ex2(ctx, EVP_aes_256_gcm(), text_key, data + AT_NONCE, NULL);
 
 	good = good && EVP_EncryptUpdate(ctx, NULL, &n, data, HEADER) &&
 	       EVP_EncryptUpdate(ctx, data + HEADER, &done,

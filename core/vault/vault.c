@@ -175,8 +175,7 @@ int mk_vault_lock(struct mk_call *call, struct mantik *m, int *ret_fd)
 			r = mk_fail(call, errno, "%s", strerror(errno));
 	}
 	if (r < 0)
-		return mk_prefix(call, r, "%s: the configuration cannot be written",
-				 m->config_dir);
+		return mk_prefix(call, r, "%s: the configuration cannot be written", m->config_dir);
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
 		if (errno == EINTR)
 			continue;
@@ -208,8 +207,8 @@ static const struct mk_vault_change *change_of(const struct mk_vault_change *cha
 	return NULL;
 }
 
-static int check(struct mk_call *call, const char *connection, const struct mk_vault_change *changes,
-		 size_t n)
+static int check(struct mk_call *call, const char *connection,
+		 const struct mk_vault_change *changes, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		if (changes[i].secret && strlen(changes[i].secret) > VAULT_SECRET)
@@ -221,7 +220,8 @@ static int check(struct mk_call *call, const char *connection, const struct mk_v
 int mk_vault_change_held(struct mk_call *call, struct mantik *m, const char *connection,
 			 const struct mk_vault_change *changes, size_t n)
 {
-	_cleanup_wipe_ struct mk_buf old = MK_BUF_SECRET(VAULT_TEXT), text = MK_BUF_SECRET(VAULT_TEXT);
+	_cleanup_wipe_ struct mk_buf old = MK_BUF_SECRET(VAULT_TEXT),
+				     text = MK_BUF_SECRET(VAULT_TEXT);
 	struct vault_lock was = {};
 	struct entry entry;
 	bool changed = false;
@@ -240,8 +240,8 @@ int mk_vault_change_held(struct mk_call *call, struct mantik *m, const char *con
 	for (size_t i = 0; i < n; i++) {
 		const char *had = find(&old, connection, changes[i].key);
 
-		changed |= !had != !changes[i].secret ||
-			   (had && strcmp(had, changes[i].secret) != 0);
+		changed |=
+			!had != !changes[i].secret || (had && strcmp(had, changes[i].secret) != 0);
 		if (changes[i].secret)
 			add_entry(&text, connection, changes[i].key, changes[i].secret);
 	}
@@ -267,7 +267,8 @@ int mk_vault_put(struct mk_call *call, struct mantik *m, const char *connection,
 int mk_vault_keep_held(struct mk_call *call, struct mantik *m, const char *connection,
 		       const char *const *keys)
 {
-	_cleanup_wipe_ struct mk_buf old = MK_BUF_SECRET(VAULT_TEXT), text = MK_BUF_SECRET(VAULT_TEXT);
+	_cleanup_wipe_ struct mk_buf old = MK_BUF_SECRET(VAULT_TEXT),
+				     text = MK_BUF_SECRET(VAULT_TEXT);
 	struct vault_lock was = {};
 	struct entry entry;
 	bool changed = false;

@@ -153,8 +153,8 @@ static void wrong_texts_are_refused_with_line_and_key(void)
 		{"kind: mlflow\nurl: ana:hunter2@h\n",
 		 "connections/m.yaml:2: url: has a user or password in it; write the url without what "
 		 "stands before the @, and `user: …` and `password: …` on lines of their own"},
-		{"kind: mlflow\nurl: h:5000\n", "connections/m.yaml:2: url: \"h:5000\" is no URL: does it "
-						"begin with https://?"},
+		{"kind: mlflow\nurl: hunter2:5000\n",
+		 "connections/m.yaml:2: url: is no address like https://host:port/prefix"},
 		{"kind: mlflow\nurl: http://h/?token=hunter2\n",
 		 "connections/m.yaml:2: url: must end before its ?"},
 		{HEAD "password: (set)\n",

@@ -6,7 +6,7 @@
 #include "net/health.h"
 #include "vault/vault.h"
 
-#define HEAD "kind: git\nurl: https://forge.example\nuser: ana\n"
+#define HEAD  "kind: git\nurl: https://forge.example\nuser: ana\n"
 #define FILE_ "connections/forge.yaml"
 
 static void a_connection_is_a_file(void)
@@ -53,11 +53,13 @@ static void editors_save_it(void)
 	CHECK_INT(client_write(&c, "connections/sedAb12Cd", O_EXCL, HEAD "password: (set)\n"), 0);
 	CHECK_INT(client_rename(&c, "connections/sedAb12Cd", FILE_), 0);
 	CHECK_CAT(&c, FILE_, HEAD "password: (set)\n");
-	CHECK_INT(client_write(&c, "connections/.new.yaml.AbCd12", O_EXCL, HEAD "token: hunter3\n"), 0);
+	CHECK_INT(client_write(&c, "connections/.new.yaml.AbCd12", O_EXCL, HEAD "token: hunter3\n"),
+		  0);
 	CHECK_INT(client_rename(&c, "connections/.new.yaml.AbCd12", "connections/new.yaml"), 0);
 	CHECK_CAT(&c, "connections/new.yaml", HEAD "token: (set)\n");
 	CHECK_INT(client_write(&c, "connections/.bad.yaml.AbCd12", O_EXCL, "kind: x\n"), 0);
-	CHECK_INT(client_rename(&c, "connections/.bad.yaml.AbCd12", "connections/bad.yaml"), -EINVAL);
+	CHECK_INT(client_rename(&c, "connections/.bad.yaml.AbCd12", "connections/bad.yaml"),
+		  -EINVAL);
 	CHECK_INT(client_remove(&c, "connections/.bad.yaml.AbCd12", false), 0);
 	CHECK_LS(&c, "connections", "forge.yaml new.yaml");
 	CHECK_INT(mk_vault_has(c.call, p.m, "forge", "password"), 1);
@@ -118,7 +120,8 @@ static void its_health_is_a_file(void)
 	PLATFORM(p);
 	CLIENT(c, p);
 
-	CHECK_INT(client_write(&c, "connections/forge2.yaml", O_TRUNC, HEAD "password: hunter2\n"), 0);
+	CHECK_INT(client_write(&c, "connections/forge2.yaml", O_TRUNC, HEAD "password: hunter2\n"),
+		  0);
 	CHECK_LS(&c, ".mantik/connections", "forge2");
 	CHECK_CAT(&c, ".mantik/connections/forge2",
 		  "kind: git\nurl: https://forge.example\nhealth: not asked yet\nrequests: 0\n"
@@ -127,7 +130,8 @@ static void its_health_is_a_file(void)
 
 	_cleanup_free_ char *text = client_cat(&c, ".mantik/connections/forge2");
 
-	CHECK(text && strstr(text, "health: down since 20") && strstr(text, "last_error: no answer\n"));
+	CHECK(text && strstr(text, "health: down since 20") &&
+	      strstr(text, "last_error: no answer\n"));
 	CHECK_INT(client_write(&c, ".mantik/connections/forge2", O_TRUNC, "x"), -EPERM);
 }
 

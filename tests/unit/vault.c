@@ -27,7 +27,8 @@ static int read_file(struct platform *p, const char *name, struct mk_buf *ret)
 	return mk_file_read(&p->call, AT_FDCWD, path, ret);
 }
 
-static void write_file(struct platform *p, const char *name, const char *data, size_t len, mode_t mode)
+static void write_file(struct platform *p, const char *name, const char *data, size_t len,
+		       mode_t mode)
 {
 	_cleanup_free_ char *path = config_path(p, name);
 
@@ -51,10 +52,10 @@ static char *use(struct platform *p, const char *connection, const char *key)
 	return mk_buf_steal(&secret);
 }
 
-#define CHECK_SECRET(p, connection, key, value)                       \
-	do {                                                          \
+#define CHECK_SECRET(p, connection, key, value)                      \
+	do {                                                         \
 		_cleanup_free_ char *got_ = use(p, connection, key); \
-		CHECK_TEXT(got_, value);                              \
+		CHECK_TEXT(got_, value);                             \
 	} while (0)
 
 static void a_secret_is_kept_and_changed_and_forgotten(void)
@@ -99,7 +100,8 @@ static void what_is_on_disk_is_sealed_anew_each_time(void)
 	CHECK(memcmp(one.data + 25, two.data + 25, 28) != 0); /* salt and nonce */
 	CHECK(memcmp(one.data + 53, two.data + 53, one.len - 53) != 0);
 	mk_buf_truncate(&two, 0);
-	CHECK_INT(mk_vault_put(&p.call, p.m, "m", "token", CANARY), 0); /* nothing new: not written */
+	CHECK_INT(mk_vault_put(&p.call, p.m, "m", "token", CANARY),
+		  0); /* nothing new: not written */
 	mk_buf_truncate(&one, 0);
 	CHECK_INT(read_file(&p, "vault", &one), 0);
 }

@@ -106,19 +106,21 @@ int fs_connection_remove(struct fs_at *at)
 	if (!name)
 		return -ENOENT;
 	if (fs_remover_is(at, FS_TOP))
-		return mk_fail(at->call, EPERM,
-			       "connection %s stays: this program was at the whole mount a moment ago, "
-			       "which is not taken apart; rm connections/%s alone removes it",
-			       name, at->name);
+		return mk_fail(
+			at->call, EPERM,
+			"connection %s stays: this program was at the whole mount a moment ago, "
+			"which is not taken apart; rm connections/%s alone removes it",
+			name, at->name);
 	return mk_connection_remove(at->call, at->m, name);
 }
 
 int fs_connection_rename(struct fs_at *at, struct fs_at *to, const char *name)
 {
-	return mk_fail(at->call, EPERM,
-		       "%s: a connection keeps its name, its project and its secrets hang on it: write "
-		       "another one and remove this",
-		       at->name);
+	return mk_fail(
+		at->call, EPERM,
+		"%s: a connection keeps its name, its project and its secrets hang on it: write "
+		"another one and remove this",
+		at->name);
 }
 
 /* --- .mantik/connections/ ----------------------------------------------------------------- */
