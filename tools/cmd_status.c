@@ -60,11 +60,19 @@ static void put_row(struct mk_buf *out, const struct mk_run *run)
 	put_field(out, run->reason, '\n');
 }
 
-static int put_json(struct mk_buf *out, const struct mk_run *run, bool first)
+static int put_info(struct ctl *ctl, struct mk_buf *out, const struct mk_run *run, bool json)
+{
+	_cleanup_(mk_run_more_free) struct mk_run_more more = {};
+	int r = mk_run_more(&ctl->call, ctl->m, run, &more);
+
+	return r < 0 ? r : mk_run_info(run, &more, json, out);
+}
+
+static int put_json(struct ctl *ctl, struct mk_buf *out, const struct mk_run *run, bool first)
 {
 	if (!first)
 		mk_buf_puts(out, ",\n");
-	return mk_run_info(run, true, out);
+	return put_info(ctl, out, run, true);
 }
 
 static int all_live(struct ctl *ctl)
@@ -89,7 +97,7 @@ static int all_live(struct ctl *ctl)
 		if (r < 0)
 			return r;
 		if (json)
-			r = put_json(&out, &run, i == 0);
+			r = put_json(ctl, &out, &run, i == 0);
 		else
 			put_row(&out, &run);
 		if (r < 0)
@@ -109,7 +117,7 @@ static int one(struct ctl *ctl, int64_t id)
 	if (r < 0)
 		return r;
 	if (ctl_option(ctl, "json") || ctl_option(ctl, "verbose"))
-		r = mk_run_info(&run, ctl_option(ctl, "json"), &out);
+		r = put_info(ctl, &out, &run, ctl_option(ctl, "json"));
 	else if (ctl->n_operands > 1)
 		mk_buf_printf(&out, "%s\t%s\n", run.dir, mk_status_name(run.status));
 	else

@@ -256,3 +256,11 @@ int64_t mk_page_digest(const struct mk_t_run *run)
 	hash &= INT64_MAX;
 	return hash ? (int64_t)hash : 1;
 }
+
+int64_t mk_page_tags_digest(const struct mk_t_experiment *experiment)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	mix_pairs(&hash, experiment->tags, experiment->n_tags);
+	return (int64_t)(hash & INT64_MAX);
+}

@@ -36,5 +36,7 @@ int mk_page_add_version(void *arg, const struct mk_t_version *version);
 
 /* 63 bits over everything a run holds: equal when nothing changed. Never 0. */
 int64_t mk_page_digest(const struct mk_t_run *run);
+/* The same over the tags of an experiment. */
+int64_t mk_page_tags_digest(const struct mk_t_experiment *experiment);
 
 #endif

@@ -14,7 +14,7 @@
 int mk_key_check(struct mk_call *call, const char *noun, const char *key) _must_check_;
 int mk_value_check(struct mk_call *call, enum mk_value_kind kind, const char *key,
 		   const char *value) _must_check_;
-/* ENOENT no such run; EROFS it is deleted. */
+/* ENOENT no such run; EROFS it is deleted, or mirrored from a tracking store. */
 int mk_logging_allowed(struct mk_call *call, struct mk_conn *conn, int64_t run_id) _must_check_;
 
 /* mk_run_value_set inside a transaction; key and value have been checked. */

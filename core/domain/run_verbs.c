@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "domain/domain.h"
+#include "domain/index.h"
 
 struct state {
 	enum mk_status status;
@@ -17,7 +18,8 @@ static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct s
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT status, deleted, workdir IS NOT NULL, project_id, experiment_id"
+			   "SELECT status, deleted, workdir IS NOT NULL, project_id, experiment_id,"
+			   " remote_id IS NOT NULL"
 			   " FROM runs WHERE id = ?",
 			   &stmt);
 
@@ -29,6 +31,9 @@ static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct s
 		return r;
 	if (r == 0)
 		return mk_fail(call, ENOENT, "run %lld: there is none", (long long)id);
+	if (mk_col_int(stmt, 5))
+		return mk_fail(call, EOPNOTSUPP,
+			       "the run is its tracking server's: nothing is done to it here");
 	*ret = (struct state){
 		.status = (enum mk_status)mk_col_int(stmt, 0),
 		.deleted = mk_col_int(stmt, 1) != 0,
@@ -191,8 +196,10 @@ static int move_all(struct mk_call *call, struct mk_conn *conn, void *arg)
 
 static int move_below(struct mk_call *call, struct mantik *m, struct below *below)
 {
-	int r = mk_domain_write(call, m, MK_DURABLE, move_all, below);
+	int r = mk_index_ours(call, m, below->project_id, "runs are deleted and restored");
 
+	if (r == 0)
+		r = mk_domain_write(call, m, MK_DURABLE, move_all, below);
 	return r < 0 ? r : below->n;
 }
 

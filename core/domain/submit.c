@@ -22,6 +22,7 @@
 #include "base/hash.h"
 #include "base/proc.h"
 #include "domain/domain.h"
+#include "domain/index.h"
 
 enum { SAME_SECONDS = 10, KEEP_SECONDS = 60 };
 
@@ -444,6 +445,10 @@ int mk_submit(struct mk_call *call, struct mantik *m, int64_t project_id, const 
 		return mk_fail(call, EROFS, "the platform is open for reading only%s%s",
 			       m->read_only_why ? ": " : "",
 			       m->read_only_why ? m->read_only_why : "");
+
+	r = mk_index_ours(call, m, project_id, "runs are made");
+	if (r < 0)
+		return r;
 
 	/* A rerun is asked for by its word: twice is two. */
 	_cleanup_free_ char *asker =

@@ -66,7 +66,7 @@ static int read_text(struct mk_call *call, struct mk_conn *conn, enum mk_text_ki
 	if (mk_col_null(stmt, 2)) {
 		_cleanup_buf_ struct mk_buf buf = MK_BUF(MK_LIMIT_TEXT);
 
-		mk_text_template(kind, mk_col_text(stmt, 0), &buf);
+		mk_text_template(kind, mk_col_text(stmt, 0), owner, &buf);
 		text.len = buf.len;
 		if (whole)
 			text.text = mk_buf_steal(&buf);
@@ -93,8 +93,11 @@ int mk_text_get(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, 
 		struct mk_text *ret)
 {
 	struct mk_conn *conn;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_text_of_store(call, m, kind, owner, ret);
 
+	if (r)
+		return r < 0 ? r : 0;
+	r = mk_db_reader(call, m->db, &conn);
 	return r < 0 ? r : read_text(call, conn, kind, owner, true, ret);
 }
 
@@ -102,8 +105,11 @@ int mk_text_stat(struct mk_call *call, struct mantik *m, enum mk_text_kind kind,
 		 struct mk_text *ret)
 {
 	struct mk_conn *conn;
-	int r = mk_db_reader(call, m->db, &conn);
+	int r = mk_text_of_store(call, m, kind, owner, ret);
 
+	if (r)
+		return r < 0 ? r : 0;
+	r = mk_db_reader(call, m->db, &conn);
 	return r < 0 ? r : read_text(call, conn, kind, owner, false, ret);
 }
 
@@ -251,6 +257,9 @@ int mk_text_put(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, 
 	/* A template saved as it is need not be valid: an empty uri. */
 	if (now.len == len && memcmp(now.text, len ? text : "", len) == 0)
 		return 0;
+	if (now.fixed)
+		return mk_fail(call, EROFS, "%s: shown as its tracking server has it, only read here",
+			       mk_text_name(kind));
 	r = mk_text_check(call, kind, text, len, &meaning);
 	if (r < 0)
 		return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a text shows before anybody wrote it: every key that can be set, commented out by `# `;
- * uncommenting one gives a valid text (tested). `##` is prose, `{}` the owner's name. */
+ * uncommenting one gives a valid text (tested). `##` is prose, `{}` the owner's name, `{id}` its
+ * number. */
 #include "domain/texts.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ static const char *const templates[MK_TEXT_KINDS] = {
 		"# site: local  # where runs go that do not say otherwise\n",
 	[MK_TEXT_README] = "# {}\n",
 	[MK_TEXT_EXPERIMENT] =
-		"## experiment.yaml of {}: remove a # to set a value.\n"
+		"## experiment.yaml of {}, id {id}: remove a # to set a value.\n"
 		"# note: what this experiment is to find out\n"
 		"# labels: [method/finetuning]\n"
 		"# primary_metric: {name: accuracy, goal: maximize, of: last}  # minimize; best\n",
@@ -32,15 +33,30 @@ static const char *const templates[MK_TEXT_KINDS] = {
 		"# labels: [language/python]\n",
 };
 
-void mk_text_template(enum mk_text_kind kind, const char *name, struct mk_buf *ret)
+/* Puts the text up to this hole; what comes after it. */
+static const char *up_to(const char *text, const char *hole, struct mk_buf *ret)
+{
+	const char *at = strstr(text, hole);
+
+	if (!at)
+		return NULL;
+	(void)mk_buf_put(ret, text, (size_t)(at - text));
+	return at + strlen(hole);
+}
+
+void mk_text_template(enum mk_text_kind kind, const char *name, int64_t id, struct mk_buf *ret)
 {
 	const char *text = kind == MK_TEXT_DEFAULTS ? mk_spec_defaults_text : templates[kind];
-	const char *hole = strstr(text, "{}");
+	const char *rest = up_to(text, "{}", ret);
 
-	if (hole) {
-		(void)mk_buf_put(ret, text, (size_t)(hole - text));
+	if (rest) {
 		(void)mk_buf_puts(ret, name);
-		text = hole + 2;
+		text = rest;
+	}
+	rest = up_to(text, "{id}", ret);
+	if (rest) {
+		(void)mk_buf_printf(ret, "%lld", (long long)id);
+		text = rest;
 	}
 	(void)mk_buf_puts(ret, text);
 }

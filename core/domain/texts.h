@@ -21,7 +21,12 @@ const char *mk_text_name(enum mk_text_kind kind); /* "project.yaml" */
 /* EINVAL `project.yaml:3: …`, EFBIG. (text_check.c) */
 int mk_text_check(struct mk_call *call, enum mk_text_kind kind, const char *text, size_t len,
 		  struct mk_meaning *ret) _must_check_;
-/* What a fresh owner shows; name is its own. (text_template.c) */
-void mk_text_template(enum mk_text_kind kind, const char *name, struct mk_buf *ret);
+/* What a fresh owner shows; name and id are its own. (text_template.c) */
+void mk_text_template(enum mk_text_kind kind, const char *name, int64_t id, struct mk_buf *ret);
+/* 1 and the text, when it is made from what a tracking store says; 0: it is ours; ENOENT: what such
+ * an owner does not have. (text_store.c) */
+struct mantik;
+int mk_text_of_store(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner,
+		     struct mk_text *ret) _must_check_;
 
 #endif

@@ -44,15 +44,19 @@ int mk_key_check(struct mk_call *call, const char *noun, const char *key)
 
 int mk_logging_allowed(struct mk_call *call, struct mk_conn *conn, int64_t run_id)
 {
-	int64_t deleted = 0;
-	int r = mk_domain_int(call, conn, "SELECT deleted FROM runs WHERE id = ?1", run_id, 0,
-			      &deleted);
+	int64_t state = 0; /* 1 deleted, 2 a store's */
+	int r = mk_domain_int(call, conn,
+			      "SELECT (deleted <> 0) + 2 * (remote_id IS NOT NULL) FROM runs"
+			      " WHERE id = ?1",
+			      run_id, 0, &state);
 
 	if (r < 0)
 		return r;
 	if (r == 0)
 		return mk_fail(call, ENOENT, "run %lld: there is none", (long long)run_id);
-	if (deleted)
+	if (state & 2)
+		return mk_fail(call, EROFS, "the run is its tracking server's: it is only read here");
+	if (state & 1)
 		return mk_fail(call, EROFS, "the run is deleted; `echo restore > ctl` first");
 	return 0;
 }

@@ -54,6 +54,9 @@ int fs_commit_open(struct fs_at *at, struct fs_handle *handle)
 	}
 	if (r < 0)
 		return r;
+	if (st.mode && !(st.mode & 0222))
+		return mk_fail(at->call, EROFS, "%s is its tracking server's: it is only read here",
+			       fs_at_title(at));
 	/* What this process has read last, else what is there now: it overwrites no other. */
 	handle->seen = away ? was : fs_reader_seen(at);
 	if (!handle->seen)

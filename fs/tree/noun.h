@@ -67,6 +67,7 @@ static inline void fs_run_unrefp(struct fs_run **run)
 }
 #define _cleanup_run_ _cleanup_(fs_run_unrefp)
 int fs_run_stat(struct fs_at *at, struct fs_stat *st);
+int fs_own_run_stat(struct fs_at *at, struct fs_stat *st);
 int fs_spec_stat(struct fs_at *at, struct fs_stat *st);
 int fs_spec_show(struct fs_at *at, struct mk_buf *text);
 int fs_status_stat(struct fs_at *at, struct fs_stat *st);

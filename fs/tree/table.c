@@ -109,7 +109,7 @@ static const struct fs_row run_rows[] = {
 	{.name = "wait", .mode = FILE_, .class = FS_LIVE, .flags = FS_HIDDEN,
 	 .stat = fs_wait_stat, .wait = fs_wait_wait},
 	{.name = "logs", .mode = SHOWN_DIR, .class = FS_OURS, .children = log_rows,
-	 .stat = fs_run_stat},
+	 .stat = fs_own_run_stat},
 	{.name = "params", .mode = DIR, .class = FS_OURS, .which = FS_KEYS_PARAMS,
 	 .flags = FS_KEYS | FS_SCRATCH, .children = param_rows, .stat = fs_run_stat,
 	 .list = fs_keys_list, .find = fs_keys_find, .create = fs_keys_create,

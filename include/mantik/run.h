@@ -119,8 +119,22 @@ int mk_run_list(struct mk_call *call, struct mantik *m, const struct mk_run_quer
 enum mk_run_text { MK_RUN_SPEC, MK_RUN_SCRIPT };
 int mk_run_text(struct mk_call *call, struct mantik *m, int64_t id, enum mk_run_text which,
 		struct mk_buf *ret) _must_check_;
-/* info.yaml and info.json of a snapshot. */
-int mk_run_info(const struct mk_run *run, bool json, struct mk_buf *ret) _must_check_;
+/* What a run mirrored from a tracking store has beside its row; one of ours has nothing of it. */
+struct mk_dataset {
+	char *name, *digest, *source, *context;
+};
+struct mk_run_more {
+	char *parent;		 /* dir of the run it is nested in, else the store's id of it */
+	struct mk_list children; /* dirs of the runs that are nested in it, in the order they began */
+	struct mk_dataset *datasets;
+	size_t n_datasets;
+};
+void mk_run_more_free(struct mk_run_more *more);
+int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run,
+		struct mk_run_more *ret) _must_check_;
+/* info.yaml and info.json of a snapshot. more: NULL leaves it out. */
+int mk_run_info(const struct mk_run *run, const struct mk_run_more *more, bool json,
+		struct mk_buf *ret) _must_check_;
 
 /* --- what a run logged ------------------------------------------------------------------- */
 

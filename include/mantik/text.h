@@ -23,11 +23,13 @@ struct mk_text {
 	uint64_t generation; /* counts up with every change of this text */
 	int64_t changed;     /* ns, realtime */
 	char *who;	     /* `ana@login01 (pid 123)` of the last change */
+	bool fixed;	     /* made from what a tracking server says: not to be written here */
 };
 
 void mk_text_free(struct mk_text *text);
 
-/* ENOENT when the owner is gone. Never waits for a remote. */
+/* ENOENT when the owner is gone, or has no such text (defaults.yaml of a tracking server's project).
+ * Never waits for a remote. */
 int mk_text_get(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner,
 		struct mk_text *ret) _must_check_;
 /* Length, generation and time only. */
@@ -39,7 +41,7 @@ int mk_text_stat(struct mk_call *call, struct mantik *m, enum mk_text_kind kind,
  * EINVAL  not valid: `project.yaml:3: unknown key "onwer", did you mean "owner"?`
  * EFBIG   over 1 MiB
  * EBUSY   somebody else changed it since: who and when
- * EROFS   the platform is open for reading only
+ * EROFS   the platform is open for reading only, or the text is `fixed`
  * Storing the same text again is 0 and changes nothing. A repository.yaml pokes its fetch.
  */
 int mk_text_put(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner,

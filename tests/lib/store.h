@@ -59,11 +59,12 @@ static inline int store_experiments(struct mk_call *call, struct mk_tracking *t,
 {
 	static const struct mk_t_pair tags[] = {
 		{"mlflow.note.content", "what we want to know:\n1. all"},
+		{"team", "a: b"},
 		{"mlflow.experiment.primaryMetric.name", "loss"},
 		{"mlflow.experiment.primaryMetric.greaterIsBetter", "False"},
 	};
 	const struct mk_t_experiment experiment = {
-		.id = "1", .name = "rain", .tags = tags, .n_tags = t->no_models ? 0 : 3};
+		.id = "1", .name = "rain", .tags = tags, .n_tags = t->no_models ? 0 : 4};
 	int r = answer(call, t);
 
 	free(mk_steal(token));
@@ -120,6 +121,22 @@ static inline int store_runs(struct mk_call *call, struct mk_tracking *t,
 		return answer(call, t);
 	r = store_run(call, t, RUN_ID("b"), emit, arg);
 	return r < 0 ? r : store_run(call, t, RUN_ID("a"), emit, arg);
+}
+
+static inline int store_history(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+				const char *key, char **token, struct mk_point **points, size_t *n)
+{
+	int r = answer(call, t);
+
+	(void)run_id;
+	(void)key;
+	free(mk_steal(token));
+	if (r < 0)
+		return r;
+	*points = mk_alloc(10 * sizeof(**points));
+	for (*n = 0; *n < 10; ++*n)
+		(*points)[*n] = (struct mk_point){(int64_t)*n, 0.25, 1500 * MK_SEC};
+	return 0;
 }
 
 static inline int store_models(struct mk_call *call, struct mk_tracking *t, char **token,
@@ -251,6 +268,7 @@ static const struct mk_tracking_ops fake = {
 	.experiments = store_experiments,
 	.runs = store_runs,
 	.run = store_run,
+	.history = store_history,
 	.files = store_files,
 	.read = store_read,
 	.models = store_models,

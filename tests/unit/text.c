@@ -40,7 +40,7 @@ static void templates_are_valid_when_uncommented(void)
 	for (int kind = 0; kind < MK_TEXT_KINDS; kind++) {
 		_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
 
-		mk_text_template((enum mk_text_kind)kind, "x", &text);
+		mk_text_template((enum mk_text_kind)kind, "x", 7, &text);
 		for (const char *line = mk_buf_text(&text); *line;) {
 			size_t n = strcspn(line, "\n");
 			_cleanup_buf_ struct mk_buf one = MK_BUF(MK_LIMIT_TEXT);
@@ -209,8 +209,8 @@ static void info_is_written_two_ways(void)
 	_cleanup_buf_ struct mk_buf yaml = MK_BUF(MK_LIMIT_TEXT), json = MK_BUF(MK_LIMIT_TEXT);
 
 	NEED(id && mk_run_get(&p.call, p.m, id, &run) == 0);
-	CHECK_INT(mk_run_info(&run, false, &yaml), 0);
-	CHECK_INT(mk_run_info(&run, true, &json), 0);
+	CHECK_INT(mk_run_info(&run, NULL, false, &yaml), 0);
+	CHECK_INT(mk_run_info(&run, NULL, true, &json), 0);
 	CHECK(strncmp(yaml.data, "status: FAILED\nreason:\n", 23) == 0);
 	CHECK(strstr(yaml.data, "1a2b3c4d00000000000000000000000f") != NULL);
 	CHECK(strstr(yaml.data, "\nproject: \"yes\"\n") || strstr(yaml.data, "\nproject: 'yes'\n"));

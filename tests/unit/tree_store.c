@@ -5,7 +5,10 @@
 #include "fsclient.h"
 
 #define TRAIN "projects/p/runs/train.00000000"
+#define FOLD_HEX "00000000"
+#define FOLD  "projects/p/runs/fold." FOLD_HEX
 #define NET   "projects/p/models/net"
+#define RAIN  "projects/p/experiments/rain"
 
 static void models_of_the_project(void)
 {
@@ -69,7 +72,7 @@ static void models_of_a_run(void)
 	CHECK_LS(&c, TRAIN "/models/m-1", "big.bin empty model.yaml plots");
 	CHECK_LS(&c, TRAIN "/models/m-1/plots/deep", "größe.txt");
 	CHECK_INT(client_stat(&c, TRAIN "/models/m-2", NULL), -ENOENT);
-	CHECK_INT(client_stat(&c, "projects/p/runs/fold.00000000/models", NULL), -ENOENT);
+	CHECK_INT(client_stat(&c, FOLD "/models", NULL), -ENOENT);
 	CHECK_LS(&c, TRAIN "/artifacts", "big.bin empty model.yaml plots");
 }
 
@@ -87,8 +90,99 @@ static void ours_have_none(void)
 	CHECK_INT(client_stat(&c, "projects/own/runs/r.00000000/models", NULL), -ENOENT);
 }
 
+static void nested_runs_know_each_other(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	_cleanup_free_ char *train = client_cat(&c, TRAIN "/info.yaml");
+	_cleanup_free_ char *fold = client_cat(&c, FOLD "/info.yaml");
+	_cleanup_free_ char *json = client_cat(&c, TRAIN "/info.json");
+
+	CHECK(train && strstr(train, "\ndeleted: false\nparent:\nchildren:\n"
+				     "  - fold." FOLD_HEX "\n"
+				     "datasets:\n"
+				     "  - name: tweets\n    digest: d1\n"
+				     "    source: '{\"url\": \"http://x/y\"}'\n    context: training\n"
+				     "  - name: 'more: #1'\n    digest: d2\n    source:\n"
+				     "    context:\n"));
+	CHECK(fold && strstr(fold, "\nparent: train.00000000\nchildren: []\ndatasets: []\n"));
+	CHECK(json && strstr(json, ",\n  \"parent\": null,\n  \"children\": [\"fold." FOLD_HEX
+				   "\"],\n  \"datasets\": [{\"name\": \"tweets\", "));
+}
+
+static void what_its_runs_do_not_have(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+
+	CHECK_LS(&c, TRAIN, "status info.yaml info.json ctl params tags metrics metrics.tsv "
+			    "artifacts models");
+	CHECK_INT(client_stat(&c, TRAIN "/spec.yaml", NULL), -ENOENT);
+	CHECK_INT(client_stat(&c, TRAIN "/logs", NULL), -ENOENT);
+	CHECK_INT(client_stat(&c, TRAIN "/logs/stdout", NULL), -ENOENT);
+	CHECK_CAT(&c, TRAIN "/ctl", "words: refresh\n");
+	CHECK_INT(client_stat(&c, "projects/p/runs/defaults.yaml", NULL), -ENOENT);
+	CHECK_LS(&c, "projects/p", "project.yaml README.md code experiments runs models");
+}
+
+static void nothing_is_written(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	struct fs_attr attr;
+
+	CHECK_INT(client_write(&c, TRAIN "/ctl", 0, "cancel\n"), -EOPNOTSUPP);
+	CHECK(strstr(c.why, "tracking server's, here it takes: refresh"));
+	CHECK_INT(client_write(&c, TRAIN "/ctl", 0, "jump\n"), -EINVAL);
+	CHECK_INT(client_write(&c, TRAIN "/params/lr", O_TRUNC, "1\n"), -EROFS);
+	CHECK(strstr(c.why, "only read here"));
+	CHECK_INT(client_write(&c, TRAIN "/params/new", O_TRUNC, "1\n"), -EROFS);
+	CHECK_INT(client_write(&c, TRAIN "/tags/new", O_TRUNC, "1\n"), -EROFS);
+	CHECK_INT(client_mkdir(&c, TRAIN "/tags/new"), -EROFS);
+	CHECK_INT(client_remove(&c, FOLD "/tags/mlflow.parentRunId", false), -EROFS);
+	CHECK_INT(client_write(&c, TRAIN "/metrics/loss", O_APPEND, "1\n"), -EROFS);
+	CHECK(strstr(c.why, "only read here"));
+	CHECK_INT(client_write(&c, TRAIN "/artifacts/new", O_TRUNC, "1\n"), -EPERM);
+	CHECK_INT(client_rename(&c, TRAIN, "projects/p/runs/deleted/train.00000000"), -EOPNOTSUPP);
+	CHECK_INT(client_write(&c, "projects/p/runs/new", 0, "command: 'true'\n"), -EOPNOTSUPP);
+	CHECK(strstr(c.why, "connections/fake.yaml"));
+	CHECK_INT(client_write(&c, "projects/p/runs/defaults.yaml", O_TRUNC, "name: x\n"), -ENOENT);
+	CHECK_INT(client_mkdir(&c, "projects/p/experiments/new"), -EOPNOTSUPP);
+	CHECK_INT(client_rename(&c, RAIN, "projects/p/experiments/sun"), -EOPNOTSUPP);
+	CHECK_INT(mk_run_delete_all(&p.call, p.m, 1, 0), -EOPNOTSUPP);
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, "note: x\n"), -EROFS);
+	CHECK_INT(client_stat(&c, RAIN "/experiment.yaml", &attr), 0);
+	CHECK_INT(attr.st.st_mode, S_IFREG | 0444);
+	CHECK_INT(client_stat(&c, TRAIN "/params/lr", &attr), 0);
+	CHECK_INT(attr.st.st_mode, S_IFREG | 0444);
+}
+
+static void an_experiment_is_told(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
+
+	CHECK_CAT(&c, RAIN "/experiment.yaml",
+		  "# Of the tracking server of connections/fake.yaml, only read here.\n"
+		  "name: rain\nid: '1'\ntracking_server: fake\n"
+		  "note: \"what we want to know:\\n1. all\"\n"
+		  "primary_metric: {name: loss, goal: minimize, of: last}\n"
+		  "tags:\n  team: 'a: b'\n");
+	CHECK_INT(mk_experiment_get(&p.call, p.m, 1, &experiment), 0);
+	CHECK_TEXT(experiment.metric, "loss");
+	t.no_models = true; /* and its tags are gone */
+	later(&p);
+	CHECK_LS(&c, "projects/p/experiments", "rain");
+	CHECK_CAT(&c, RAIN "/experiment.yaml",
+		  "# Of the tracking server of connections/fake.yaml, only read here.\n"
+		  "name: rain\nid: '1'\ntracking_server: fake\n");
+}
+
 int main(void)
 {
 	return RUN(TEST(models_of_the_project), TEST(models_that_went), TEST(models_of_a_run),
-		   TEST(ours_have_none));
+		   TEST(ours_have_none),
+		   TEST(nested_runs_know_each_other), TEST(what_its_runs_do_not_have),
+		   TEST(nothing_is_written), TEST(an_experiment_is_told));
 }

@@ -4,6 +4,7 @@
 ALTER TABLE projects ADD COLUMN connection TEXT;	-- of the tracking store; NULL: ours
 ALTER TABLE experiments ADD COLUMN remote_id TEXT;	-- the store's id of it
 ALTER TABLE experiments ADD COLUMN remote_updated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE experiments ADD COLUMN remote_digest INTEGER NOT NULL DEFAULT 0; -- of its tags
 ALTER TABLE experiments ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
 CREATE UNIQUE INDEX experiments_remote ON experiments (project_id, remote_id)
 	WHERE remote_id IS NOT NULL;
@@ -26,6 +27,13 @@ CREATE TABLE marks (
 	time		INTEGER NOT NULL,	-- of the question that was answered
 	value		TEXT,			-- where to go on
 	PRIMARY KEY (project_id, what)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE experiment_tags (
+	experiment_id	INTEGER NOT NULL REFERENCES experiments(id),
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (experiment_id, key)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE run_datasets (

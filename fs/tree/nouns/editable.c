@@ -12,6 +12,8 @@ int fs_editable_stat(struct fs_at *at, struct fs_stat *st)
 	st->size = (int64_t)text.len;
 	st->mtime = text.changed;
 	st->generation = text.generation;
+	if (text.fixed)
+		st->mode = S_IFREG | 0444;
 	return 0;
 }
 

@@ -77,6 +77,21 @@ int fs_run_stat(struct fs_at *at, struct fs_stat *st)
 	return 0;
 }
 
+/* What only a run that was submitted here has: logs/ … */
+int fs_own_run_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	if (run->run.remote_id)
+		return -ENOENT;
+	st->size = 0;
+	st->mtime = run->run.changed;
+	return 0;
+}
+
 int fs_spec_stat(struct fs_at *at, struct fs_stat *st)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
@@ -84,6 +99,8 @@ int fs_spec_stat(struct fs_at *at, struct fs_stat *st)
 
 	if (r < 0)
 		return r;
+	if (run->run.remote_id)
+		return -ENOENT;
 	st->size = (int64_t)(at->row->which == MK_RUN_SPEC ? run->run.spec_len :
 							     run->run.script_len);
 	st->mtime = run->run.submitted;
@@ -136,7 +153,9 @@ int fs_info_stat(struct fs_at *at, struct fs_stat *st)
 	st->generation = run->run.generation +
 			(uint64_t)(at->row->which == 2 ? run->run.changed :
 				   run->run.remote_id ? run->run.as_of : 0);
-	st->live = !mk_status_final(run->run.status);
+	/* Runs that are nested in a store's run come and go without one word about it. */
+	st->live = !mk_status_final(run->run.status) ||
+		   (run->run.remote_id && at->row->which != 2);
 	if (st->live)
 		st->generation = 0; /* as_of moves on without one */
 	return 0;
@@ -145,9 +164,12 @@ int fs_info_stat(struct fs_at *at, struct fs_stat *st)
 int fs_info_show(struct fs_at *at, struct mk_buf *text)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
+	_cleanup_(mk_run_more_free) struct mk_run_more more = {};
 	int r = fs_run_get(at, at->object, &run);
 
-	return r < 0 ? r : mk_run_info(&run->run, at->row->which == 1, text);
+	if (r == 0)
+		r = mk_run_more(at->call, at->m, &run->run, &more);
+	return r < 0 ? r : mk_run_info(&run->run, &more, at->row->which == 1, text);
 }
 
 int fs_wait_stat(struct fs_at *at, struct fs_stat *st)
@@ -175,7 +197,9 @@ int fs_wait_wait(struct fs_at *at, struct mk_buf *text)
 	if (!mk_status_final(run->run.status)) {
 		mantik_keep(at->m);
 		at->call->park.key = at->object;
-		at->call->park.until = mk_now_mono() + MK_KEEP + MK_SEC;
+		/* Nobody tells when a store's run ends: it is asked now and then. */
+		at->call->park.until = mk_now_mono() +
+				       (run->run.remote_id ? 3 * MK_SEC : MK_KEEP + MK_SEC);
 		return MK_PARK;
 	}
 	return mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
@@ -264,11 +288,26 @@ static int do_restore(struct fs_at *at, struct mk_buf *answer)
 static const struct {
 	const char *word;
 	int (*act)(struct fs_at *at, struct mk_buf *answer);
+	bool any; /* also for a run of a tracking store */
 } words[] = {
-	{"cancel", do_cancel}, {"rerun", do_rerun},   {"refresh", do_refresh},
-	{"clean", do_clean},   {"delete", do_delete}, {"restore", do_restore},
+	{"cancel", do_cancel, false}, {"rerun", do_rerun, false},   {"refresh", do_refresh, true},
+	{"clean", do_clean, false},   {"delete", do_delete, false}, {"restore", do_restore, false},
 };
-static const char all_words[] = "cancel rerun refresh clean delete restore";
+
+/* The words this run takes, parted by blanks. */
+static int words_of(struct fs_at *at, struct mk_buf *ret, bool *ret_ours)
+{
+	_cleanup_run_ struct fs_run *run = NULL;
+	int r = fs_run_get(at, at->object, &run);
+
+	if (r < 0)
+		return r;
+	*ret_ours = !run->run.remote_id;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		if (*ret_ours || words[i].any)
+			(void)mk_buf_printf(ret, "%s%s", ret->len ? " " : "", words[i].word);
+	return mk_buf_check(ret);
+}
 
 int fs_ctl_stat(struct fs_at *at, struct fs_stat *st)
 {
@@ -280,15 +319,26 @@ int fs_ctl_stat(struct fs_at *at, struct fs_stat *st)
 
 int fs_ctl_show(struct fs_at *at, struct mk_buf *text)
 {
-	(void)mk_buf_printf(text, "words: %s\n", all_words);
+	_cleanup_buf_ struct mk_buf all = MK_BUF(4096);
+	bool ours;
+	int r = words_of(at, &all, &ours);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_printf(text, "words: %s\n", mk_buf_text(&all));
 	return fs_answer_get(at, text);
 }
 
 int fs_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 {
+	_cleanup_buf_ struct mk_buf all = MK_BUF(4096);
 	size_t len = commit->len;
 	const char *text = commit->text;
+	bool ours;
+	int r = words_of(at, &all, &ours);
 
+	if (r < 0)
+		return r;
 	while (len && strchr(" \t\r\n", text[len - 1]))
 		len--;
 	while (len && strchr(" \t\r\n", *text)) {
@@ -296,8 +346,13 @@ int fs_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 		len--;
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-		if (strlen(words[i].word) == len && memcmp(words[i].word, text, len) == 0)
-			return words[i].act(at, commit->answer);
+		if (strlen(words[i].word) == len && memcmp(words[i].word, text, len) == 0) {
+			if (ours || words[i].any)
+				return words[i].act(at, commit->answer);
+			return mk_fail(at->call, EOPNOTSUPP,
+				       "ctl: %s: the run is its tracking server's, here it takes: %s",
+				       words[i].word, mk_buf_text(&all));
+		}
 	return mk_fail(at->call, EINVAL, "ctl: unknown word \"%.*s\", it takes: %s",
-		       (int)(len < 40 ? len : 40), text, all_words);
+		       (int)(len < 40 ? len : 40), text, mk_buf_text(&all));
 }

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * experiment.yaml of an experiment that a tracking store has: made from what the store says, in the
+ * words of one of ours. Its tags without a meaning here stand below `tags`.
+ */
+#include "domain/texts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <mantik/connection.h>
+
+#include "base/doc.h"
+#include "core.h"
+
+struct owner {
+	char *connection, *name, *remote_id, *metric;
+	bool maximize;
+	int64_t changed;
+};
+
+static void owner_done(struct owner *owner)
+{
+	free(owner->connection);
+	free(owner->name);
+	free(owner->remote_id);
+	free(owner->metric);
+}
+
+/* 1 a store's, 0 ours, or none. */
+static int get_owner(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t id,
+		     struct owner *ret)
+{
+	static const char experiment[] =
+		"SELECT p.connection, e.name, e.remote_id, e.metric, e.maximize, e.changed"
+		" FROM experiments e JOIN projects p ON p.id = e.project_id"
+		" WHERE e.id = ?1 AND e.remote_id IS NOT NULL AND p.connection IS NOT NULL";
+	static const char project[] =
+		"SELECT connection, name, NULL, NULL, 0, changed FROM projects"
+		" WHERE id = ?1 AND connection IS NOT NULL";
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db, kind == MK_TEXT_EXPERIMENT ? experiment : project, &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	r = mk_step(call, stmt);
+	if (r > 0)
+		*ret = (struct owner){
+			.connection = mk_col_dup(stmt, 0),
+			.name = mk_col_dup(stmt, 1),
+			.remote_id = mk_col_dup(stmt, 2),
+			.metric = mk_col_dup(stmt, 3),
+			.maximize = mk_col_int(stmt, 4),
+			.changed = mk_col_int(stmt, 5),
+		};
+	return r;
+}
+
+static void put_line(struct mk_buf *ret, const char *key, const char *value)
+{
+	(void)mk_buf_printf(ret, "%s: ", key);
+	mk_yaml_scalar(ret, value, false);
+	(void)mk_buf_putc(ret, '\n');
+}
+
+/* The note and the primary metric stand in lines of their own; the rest of what MLflow keeps as
+ * tags is shown as they are. */
+static int put_tags(struct mk_call *call, struct mantik *m, int64_t id, const struct owner *owner,
+		    struct mk_buf *ret)
+{
+	static const char note[] = "mlflow.note.content",
+			  primary[] = "mlflow.experiment.primaryMetric.";
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	_cleanup_buf_ struct mk_buf others = MK_BUF(MK_LIMIT_TEXT);
+	int r = mk_db_read(call, m->db,
+			   "SELECT key, value FROM experiment_tags WHERE experiment_id = ?1"
+			   " ORDER BY key",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		const char *key = mk_col_text(stmt, 0), *value = mk_col_text(stmt, 1);
+
+		if (strcmp(key, note) == 0) {
+			put_line(ret, "note", value);
+		} else if (strncmp(key, primary, sizeof(primary) - 1) != 0) {
+			(void)mk_buf_puts(&others, "  ");
+			mk_yaml_scalar(&others, key, false);
+			(void)mk_buf_puts(&others, ": ");
+			mk_yaml_scalar(&others, value, false);
+			(void)mk_buf_putc(&others, '\n');
+		}
+	}
+	if (owner->metric) {
+		(void)mk_buf_puts(ret, "primary_metric: {name: ");
+		mk_yaml_scalar(ret, owner->metric, false);
+		(void)mk_buf_printf(ret, ", goal: %s, of: last}\n",
+				    owner->maximize ? "maximize" : "minimize");
+	}
+	if (others.len)
+		(void)mk_buf_printf(ret, "tags:\n%s", mk_buf_text(&others));
+	return r < 0 ? r : mk_buf_check(&others);
+}
+
+static int put_text(struct mk_call *call, struct mantik *m, int64_t id, const struct owner *owner,
+		    struct mk_buf *ret)
+{
+	_cleanup_(mk_connection_free) struct mk_connection connection = {};
+	int r = mk_connection_find(call, m, owner->connection, &connection);
+
+	if (r == -ENOENT)
+		mk_error_clear(call);
+	else if (r < 0)
+		return r;
+	(void)mk_buf_printf(ret, "# Of the tracking server of connections/%s.yaml, only read here.\n",
+			    owner->connection);
+	put_line(ret, "name", owner->name);
+	put_line(ret, "id", owner->remote_id);
+	put_line(ret, "tracking_server",
+		 connection.url && *connection.url ? connection.url : owner->connection);
+	r = put_tags(call, m, id, owner, ret);
+	if (r < 0)
+		return r;
+	return mk_buf_check(ret) < 0 ? mk_fail(call, EFBIG, "experiment.yaml is too long") : 0;
+}
+
+/* Differs when the text does. */
+static uint64_t generation_of(const struct mk_buf *text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (size_t i = 0; i < text->len; i++)
+		hash = (hash ^ (unsigned char)text->data[i]) * UINT64_C(0x100000001b3);
+	return hash | 1;
+}
+
+int mk_text_of_store(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner_id,
+		     struct mk_text *ret)
+{
+	_cleanup_(owner_done) struct owner owner = {};
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+	int r;
+
+	if (kind != MK_TEXT_EXPERIMENT && kind != MK_TEXT_DEFAULTS)
+		return 0;
+	r = get_owner(call, m, kind, owner_id, &owner);
+	if (r <= 0)
+		return r;
+	if (kind == MK_TEXT_DEFAULTS)
+		return mk_fail(call, ENOENT,
+			       "this project shows the tracking server of connections/%s.yaml: no runs "
+			       "are made here, so nothing can be a default for them",
+			       owner.connection);
+	r = put_text(call, m, owner_id, &owner, &text);
+	if (r < 0)
+		return r;
+	*ret = (struct mk_text){
+		.len = text.len,
+		.generation = generation_of(&text),
+		.changed = owner.changed,
+		.who = mk_strdup(""),
+		.fixed = true,
+	};
+	ret->text = mk_buf_steal(&text);
+	return 1;
+}
