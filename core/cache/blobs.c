@@ -12,6 +12,7 @@
 
 #include "base/hash.h"
 #include "base/path.h"
+#include "cache/trim.h"
 
 enum {
 	BLOCK = 64 << 10,
@@ -19,14 +20,17 @@ enum {
 	AHEAD = 64 << 20,	/* of the last read */
 	THREADS = 4,
 	ETAG_MAX = 255,
-	MAGIC = 0x6d6b6231,
+	MAGIC = 0x6d6b6232,
+	TRIM = 64 << 20,	/* bytes that come between two looks at the size of the cache */
 };
 static const int64_t lonely = 5 * MK_SEC;
 
-/* What <key>.map begins with; the bits of the blocks follow. Host byte order: a cache. */
+/* What stands behind the bytes, at a whole block; the bits of the blocks follow. Host byte order: a
+ * cache. */
 struct head {
 	uint32_t magic, block;
 	int64_t size;
+	int64_t asked; /* ns realtime: the source had this version then */
 	char etag[ETAG_MAX + 1];
 };
 
@@ -36,6 +40,7 @@ struct stream {
 	struct mk_call call;
 	int64_t begin, end; /* what was asked for */
 	_Atomic int64_t at; /* bytes came up to here */
+	int64_t begun;	    /* realtime */
 	char *etag;	    /* of what comes; NULL: whatever there is */
 	char *fill;	    /* the block that is not whole yet */
 	size_t filled;
@@ -45,10 +50,11 @@ struct blob { /* one of these bytes, shared by all who have it open */
 	struct blob *next;
 	struct mk_blobs *all;
 	_Atomic int refs; /* each open one, and the stream; the last goes under all->lock */
-	char *identity, *label, *remote;
+	char *identity, *label, *remote, *path;
 	struct mk_source source;
-	int data, map;
+	int data;
 	int64_t size;
+	int64_t limit; /* of the cache */
 
 	pthread_mutex_t lock; /* protects what follows */
 	pthread_cond_t moved;
@@ -60,13 +66,15 @@ struct blob { /* one of these bytes, shared by all who have it open */
 	int64_t last_waited;  /* mono */
 	int waiting;
 	struct mk_error error; /* of the last stream, until one succeeds */
-	bool stale;
+	_Atomic bool stale;    /* the source has another version: what is missing never comes */
+	bool fetched;
 };
 
 struct mk_blobs {
 	struct mk_lanes *lanes;
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* protects first */
 	struct blob *first;
+	_Atomic int64_t until_trim; /* bytes to come; at first none, so that a short life does it */
 };
 
 struct mk_cached {
@@ -122,6 +130,11 @@ static bool has_all(const struct blob *blob, int64_t offset, int64_t len, int64_
 	return true;
 }
 
+static off_t head_at(const struct blob *blob)
+{
+	return n_blocks(blob) * BLOCK;
+}
+
 static void count_missing(struct blob *blob)
 {
 	blob->missing = 0;
@@ -129,62 +142,75 @@ static void count_missing(struct blob *blob)
 		blob->missing += !has(blob, b);
 }
 
+static struct flock lock_head(const struct blob *blob, short type)
+{
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = head_at(blob), .l_len = 1};
+}
+
 /* Notes a whole block, on disk too: another process may have noted its neighbours meanwhile. */
 static void note(struct blob *blob, int64_t block)
 {
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	off_t at = (off_t)sizeof(struct head) + block / 8;
+	struct flock lock = lock_head(blob, F_WRLCK);
+	off_t at = head_at(blob) + (off_t)sizeof(struct head) + block / 8;
 	unsigned char byte = 0, before = blob->bits[block / 8];
 
 	if (has(blob, block))
 		return;
-	(void)fcntl(blob->map, F_OFD_SETLKW, &lock);
-	if (pread(blob->map, &byte, 1, at) == 1)
+	(void)fcntl(blob->data, F_OFD_SETLKW, &lock);
+	if (pread(blob->data, &byte, 1, at) == 1)
 		blob->bits[block / 8] |= byte;
 	blob->bits[block / 8] |= (unsigned char)(1 << block % 8);
-	(void)!pwrite(blob->map, &blob->bits[block / 8], 1, at);
+	(void)!pwrite(blob->data, &blob->bits[block / 8], 1, at);
 	lock.l_type = F_UNLCK;
-	(void)fcntl(blob->map, F_OFD_SETLK, &lock);
+	(void)fcntl(blob->data, F_OFD_SETLK, &lock);
 	blob->missing -= __builtin_popcount(blob->bits[block / 8] ^ before);
 }
 
 /* --- the files ----------------------------------------------------------------------------- */
 
-static int open_file(struct mk_call *call, const char *path)
+static void write_head(const struct blob *blob)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	const struct head head = blob->head;
 
-	return fd >= 0 ? fd : mk_fail(call, errno, "%s: %s", path, strerror(errno));
+	(void)!pwrite(blob->data, &head, sizeof(head), head_at(blob));
 }
 
-static void begin_anew(struct blob *blob)
-{
-	const struct head head = {.magic = MAGIC, .block = BLOCK, .size = blob->size};
-
-	(void)!ftruncate(blob->map, 0);
-	(void)!ftruncate(blob->data, 0);
-	blob->head = head;
-	memset(blob->bits, 0, (size_t)n_blocks(blob) / 8 + 1);
-	(void)!pwrite(blob->map, &head, sizeof(head), 0);
-}
-
+/* What is there, or nothing yet. */
 static void load(struct blob *blob)
 {
-	struct head head;
+	struct flock lock = lock_head(blob, F_WRLCK);
+	struct head head = {};
 	size_t n = (size_t)n_blocks(blob) / 8 + 1;
+	off_t at = head_at(blob);
 
 	blob->bits = mk_alloc(n);
-	if (pread(blob->map, &head, sizeof(head), 0) != sizeof(head) || head.magic != MAGIC ||
-	    head.block != BLOCK || head.size != blob->size || memchr(head.etag, 0, sizeof(head.etag)) == NULL) {
-		begin_anew(blob);
+	memset(blob->bits, 0, n);
+	(void)fcntl(blob->data, F_OFD_SETLKW, &lock);
+	if (pread(blob->data, &head, sizeof(head), at) != sizeof(head) || head.magic != MAGIC ||
+	    head.block != BLOCK || head.size != blob->size ||
+	    memchr(head.etag, 0, sizeof(head.etag)) == NULL) {
+		blob->head = (struct head){.magic = MAGIC, .block = BLOCK, .size = blob->size};
+		(void)!ftruncate(blob->data, 0);
+		write_head(blob);
 	} else {
 		blob->head = head;
-		(void)!pread(blob->map, blob->bits, n, sizeof(head));
+		(void)!pread(blob->data, blob->bits, n, at + (off_t)sizeof(head));
 	}
+	lock.l_type = F_UNLCK;
+	(void)fcntl(blob->data, F_OFD_SETLK, &lock);
 	count_missing(blob);
 }
 
-static int open_files(struct mk_call *call, struct mantik *m, struct blob *blob)
+/* The last to go, whatever the file system thinks of access times. */
+static void read_now(const struct blob *blob)
+{
+	const struct timespec now[] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
+
+	(void)futimens(blob->data, now);
+}
+
+static int open_file(struct mk_call *call, struct mantik *m, struct blob *blob)
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(8192);
 	char hex[65];
@@ -197,23 +223,53 @@ static int open_files(struct mk_call *call, struct mantik *m, struct blob *blob)
 	if (r < 0)
 		return r;
 	(void)mk_buf_printf(&path, "/%s", hex);
-	blob->data = open_file(call, mk_buf_text(&path));
-	if (blob->data < 0)
-		return blob->data;
-	(void)mk_buf_puts(&path, ".map");
-	blob->map = open_file(call, mk_buf_text(&path));
-	if (blob->map < 0)
-		return blob->map;
+	blob->path = mk_buf_steal(&path);
+	do {
+		mk_closep(&blob->data);
+		blob->data = open(blob->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (blob->data < 0)
+			return mk_fail(call, errno, "%s: %s", blob->path, strerror(errno));
+	} while (!mk_cache_hold(blob->data));
+	read_now(blob);
 	load(blob);
 	return 0;
 }
 
+/* The next one begins with a file of its own; who has this one open keeps it. Under the lock. */
+static void retire(struct blob *blob)
+{
+	struct stat here, there;
+
+	blob->stale = true;
+	if (fstat(blob->data, &here) == 0 && lstat(blob->path, &there) == 0 &&
+	    here.st_ino == there.st_ino)
+		(void)unlink(blob->path);
+}
+
+/* After bytes have come, now and then. */
+static void trim(struct blob *blob, int64_t came)
+{
+	_cleanup_free_ char *dir = NULL;
+
+	if (atomic_fetch_sub(&blob->all->until_trim, came) - came > 0)
+		return;
+	atomic_store(&blob->all->until_trim, blob->limit / 16 < TRIM ? blob->limit / 16 : TRIM);
+	dir = mk_strndup(blob->path, (size_t)(strrchr(blob->path, '/') - blob->path));
+	mk_cache_trim(dir, blob->limit, 0);
+}
+
 static void blob_free(struct blob *blob)
 {
+	if (blob->data >= 0)
+		read_now(blob);
+	if (blob->fetched) {
+		mk_closep(&blob->data); /* it may go, too */
+		trim(blob, 0);
+	}
 	if (blob->source.drop)
 		blob->source.drop(blob->source.arg);
 	mk_closep(&blob->data);
-	mk_closep(&blob->map);
+	free(blob->path);
 	free(blob->identity);
 	free(blob->label);
 	free(blob->remote);
@@ -255,7 +311,6 @@ static struct blob *new_blob(struct mk_blobs *all, const struct mk_source *sourc
 		.remote = mk_strdup(source->remote),
 		.source = *source,
 		.data = -1,
-		.map = -1,
 		.size = source->size,
 	};
 	pthread_mutex_init(&blob->lock, NULL);
@@ -277,17 +332,58 @@ static struct blob *find_open(struct mk_blobs *all, const struct mk_source *sour
 	return NULL;
 }
 
-int mk_cached_open(struct mk_call *call, struct mantik *m, const struct mk_source *source,
-		   struct mk_cached **ret)
+static int discard(void *arg, const void *data, size_t len)
+{
+	(void)arg, (void)data, (void)len;
+	return -ECANCELED;
+}
+
+/* Has the source still what is here? 0: yes, or it does not answer; -ESTALE: no, and the blob is
+ * retired; MK_PUNT. */
+static int renew(struct mk_call *call, struct blob *blob, int64_t good_since)
+{
+	_cleanup_free_ char *etag = NULL;
+	int64_t now = mk_now_real(), total = -1;
+
+	pthread_mutex_lock(&blob->lock);
+
+	bool good = blob->missing == n_blocks(blob) || blob->head.asked >= good_since;
+
+	if (*blob->head.etag)
+		etag = mk_strdup(blob->head.etag);
+	pthread_mutex_unlock(&blob->lock);
+	if (good)
+		return 0;
+
+	int r = mk_call_may_wait(call, blob->remote);
+
+	if (r < 0)
+		return r;
+	r = blob->source.fetch(call, blob->source.arg, 0, 1, &etag, discard, NULL, &total);
+	if (r == -ECANCELED)
+		r = 0;
+	if (r >= 0 && total >= 0 && total != blob->size)
+		r = -ESTALE;
+	pthread_mutex_lock(&blob->lock);
+	if (r == -ESTALE) {
+		retire(blob);
+	} else if (r >= 0) {
+		blob->head.asked = now;
+		write_head(blob);
+	}
+	pthread_mutex_unlock(&blob->lock);
+	if (r < 0 && r != -EINTR)
+		mk_error_clear(call);
+	return r == -ESTALE || r == -EINTR ? r : 0;
+}
+
+/* Found among those that are open, or opened. Takes the source's arg. */
+static int get_blob(struct mk_call *call, struct mantik *m, const struct mk_source *source,
+		    struct blob **ret)
 {
 	struct mk_blobs *all = m->blobs;
 	int r = 0;
 
-	if (source->size < 0) {
-		if (source->drop)
-			source->drop(source->arg);
-		return mk_fail(call, EREMOTEIO, "%s: its size is not known", source->label);
-	}
 	pthread_mutex_lock(&all->lock);
 
 	struct blob *blob = find_open(all, source);
@@ -297,15 +393,40 @@ int mk_cached_open(struct mk_call *call, struct mantik *m, const struct mk_sourc
 			source->drop(source->arg);
 	} else {
 		blob = new_blob(all, source);
-		r = open_files(call, m, blob);
+		blob->limit = mantik_option_int(m, "cache_limit");
+		r = open_file(call, m, blob);
 		if (r == 0) {
 			blob->next = all->first;
 			all->first = blob;
 		}
 	}
 	pthread_mutex_unlock(&all->lock);
-	if (r < 0) {
+	if (r < 0)
 		blob_free(blob);
+	else
+		*ret = blob;
+	return r;
+}
+
+int mk_cached_open(struct mk_call *call, struct mantik *m, const struct mk_source *source,
+		   struct mk_cached **ret)
+{
+	struct blob *blob;
+	int r;
+
+	if (source->size < 0) {
+		if (source->drop)
+			source->drop(source->arg);
+		return mk_fail(call, EREMOTEIO, "%s: its size is not known", source->label);
+	}
+	r = get_blob(call, m, source, &blob);
+	if (r < 0)
+		return r;
+	r = renew(call, blob, source->good_since);
+	if (r == -ESTALE)
+		(void)mk_fail(call, ESTALE, "%s: has changed", source->label);
+	if (r < 0) {
+		blob_unref(blob);
 		return r;
 	}
 	*ret = mk_new(struct mk_cached);
@@ -326,16 +447,16 @@ int64_t mk_cached_size(const struct mk_cached *cached)
 	return cached->blob->size;
 }
 
-int mk_cached_fd(struct mk_cached *cached)
+bool mk_cached_whole(struct mk_cached *cached)
 {
 	struct blob *blob = cached->blob;
 
 	pthread_mutex_lock(&blob->lock);
 
-	int fd = blob->missing || blob->stale ? -1 : blob->data;
+	bool whole = blob->missing == 0;
 
 	pthread_mutex_unlock(&blob->lock);
-	return fd;
+	return whole;
 }
 
 /* --- a stream ------------------------------------------------------------------------------ */
@@ -355,7 +476,7 @@ static void note_version(struct blob *blob, const char *etag)
 	if (*blob->head.etag || !etag || strlen(etag) > ETAG_MAX)
 		return;
 	memcpy(blob->head.etag, etag, strlen(etag) + 1);
-	(void)!pwrite(blob->map, &blob->head, sizeof(blob->head), 0);
+	write_head(blob);
 }
 
 /* Sets ->missing right and wakes who waits; the block's bytes are on disk. */
@@ -380,11 +501,13 @@ static int put_block(struct stream *stream)
 	pthread_mutex_lock(&blob->lock);
 	note_version(blob, stream->etag);
 	note(blob, block);
+	blob->fetched = true;
 	pthread_cond_broadcast(&blob->moved);
 
 	bool stop = unwanted(stream);
 
 	pthread_mutex_unlock(&blob->lock);
+	trim(blob, BLOCK);
 	return stop ? -ECANCELED : 0;
 }
 
@@ -452,10 +575,11 @@ static void run(struct mk_lane_work *work)
 		blob->error.text = mk_strdup(stream->call.error.text ? stream->call.error.text
 								     : strerror(-r));
 	}
-	if (r == -ESTALE) {
-		blob->stale = true;
-		begin_anew(blob);
-		count_missing(blob);
+	if (r == -ESTALE)
+		retire(blob);
+	if (r == 0) {
+		blob->head.asked = stream->begun;
+		write_head(blob);
 	}
 	pthread_cond_broadcast(&blob->moved);
 	pthread_mutex_unlock(&blob->lock);
@@ -477,6 +601,7 @@ static int begin(struct mk_call *call, struct blob *blob, int64_t block, int64_t
 	stream->blob = blob;
 	stream->begin = begin;
 	stream->at = begin;
+	stream->begun = mk_now_real();
 	stream->end = reads_on ? blob->size : begin + (want > JUMP ? want : JUMP);
 	if (stream->end > blob->size)
 		stream->end = blob->size;
@@ -560,9 +685,7 @@ ssize_t mk_cached_read(struct mk_call *call, struct mk_cached *cached, void *buf
 	if ((uint64_t)len > (uint64_t)(blob->size - offset))
 		len = (size_t)(blob->size - offset);
 	pthread_mutex_lock(&blob->lock);
-	if (blob->stale)
-		r = mk_fail(call, ESTALE, "%s: changed while it was read", blob->label);
-	if (r == 0 && !has_all(blob, offset, (int64_t)len, &block)) {
+	if (!has_all(blob, offset, (int64_t)len, &block)) {
 		r = mk_call_may_wait(call, blob->remote);
 		if (r == 0) {
 			blob->waiting++;
@@ -578,8 +701,8 @@ ssize_t mk_cached_read(struct mk_call *call, struct mk_cached *cached, void *buf
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n == 0) /* begun anew since */
-			return mk_fail(call, ESTALE, "%s: changed while it was read", blob->label);
+		if (n == 0)
+			return mk_fail(call, EIO, "%s: the cache was cut", blob->label);
 		if (n < 0)
 			return mk_fail(call, errno, "%s: the cache: %s", blob->label,
 				       strerror(errno));

@@ -28,6 +28,7 @@
 struct mk_blob {
 	struct mk_cached *cached; /* a remote file; NULL: data or fd */
 	int64_t mtime;		  /* … its */
+	bool live;		  /* … this may not be its last version */
 	char *data;	/* NULL: fd */
 	_Atomic int fd; /* -1 while a late file does not exist; set once */
 	int64_t size;	/* of a growing one: the longest seen */
@@ -60,12 +61,17 @@ struct mk_blob *mk_blob_of_fd(int fd, int64_t size, bool growing)
 	return blob;
 }
 
-struct mk_blob *mk_blob_of_cached(struct mk_cached *cached, int64_t mtime)
+struct mk_blob *mk_blob_of_cached(struct mk_cached *cached, int64_t mtime, bool live)
 {
 	struct mk_blob *blob = mk_new(struct mk_blob);
 
 	*blob = (struct mk_blob){
-		.cached = cached, .mtime = mtime, .fd = -1, .size = mk_cached_size(cached)};
+		.cached = cached,
+		.mtime = mtime,
+		.live = live,
+		.fd = -1,
+		.size = mk_cached_size(cached),
+	};
 	return blob;
 }
 
@@ -120,7 +126,8 @@ int mk_blob_stat(struct mk_call *call, struct mk_blob *blob, struct mk_blob_stat
 	struct stat st;
 
 	if (blob->data || blob->cached) {
-		*ret = (struct mk_blob_stat){.size = blob->size, .mtime = blob->mtime};
+		*ret = (struct mk_blob_stat){
+			.size = blob->size, .mtime = blob->mtime, .growing = blob->live};
 		return 0;
 	}
 

@@ -502,6 +502,37 @@ static int source_fetch(struct mk_call *call, void *arg, int64_t offset, int64_t
 				     sink_arg, ret_total);
 }
 
+static int open_cached(struct mk_call *call, struct mantik *m, const struct mk_place *place,
+		       const char *path, const char *identity, int64_t size,
+		       struct mk_cached **ret)
+{
+	struct source *source = mk_new(struct source);
+
+	*source = (struct source){
+		.m = m,
+		.connection = mk_strdup(place->connection),
+		.root = place->root,
+		.id = mk_strdup(place->id),
+		.version = place->version ? mk_strdup(place->version) : NULL,
+		.path = mk_strdup(path),
+	};
+
+	const struct mk_source of_cache = {
+		.remote = place->connection,
+		.identity = identity,
+		.label = path,
+		.size = size,
+		/* Where the run goes on, or was still going on when the bytes came, they may be
+		 * others now though they are as many. */
+		.good_since = place->live ? mk_now_real() - fresh_live : place->mtime,
+		.fetch = source_fetch,
+		.arg = source,
+		.drop = source_drop,
+	};
+
+	return mk_cached_open(call, m, &of_cache, ret);
+}
+
 int mk_index_files_open(struct mk_call *call, struct mantik *m, const struct mk_place *place,
 			const char *path, struct mk_blob **ret)
 {
@@ -517,31 +548,13 @@ int mk_index_files_open(struct mk_call *call, struct mantik *m, const struct mk_
 	if (mk_buf_printf(&identity, "%s\n%s/%s\n%lld", place->connection, place->key, path,
 			  (long long)file.size) < 0)
 		return mk_fail(call, ENAMETOOLONG, "a path of %zu bytes", strlen(path));
-
-	struct source *source = mk_new(struct source);
-
-	*source = (struct source){
-		.m = m,
-		.connection = mk_strdup(place->connection),
-		.root = place->root,
-		.id = mk_strdup(place->id),
-		.version = place->version ? mk_strdup(place->version) : NULL,
-		.path = mk_strdup(path),
-	};
-
-	const struct mk_source of_cache = {
-		.remote = place->connection,
-		.identity = mk_buf_text(&identity),
-		.label = path,
-		.size = file.size,
-		.fetch = source_fetch,
-		.arg = source,
-		.drop = source_drop,
-	};
-
-	r = mk_cached_open(call, m, &of_cache, &cached);
+	r = open_cached(call, m, place, path, mk_buf_text(&identity), file.size, &cached);
+	if (r == -ESTALE) { /* that was the old version */
+		mk_error_clear(call);
+		r = open_cached(call, m, place, path, mk_buf_text(&identity), file.size, &cached);
+	}
 	if (r == 0)
-		*ret = mk_blob_of_cached(cached, file.mtime);
+		*ret = mk_blob_of_cached(cached, file.mtime, place->live);
 	return r;
 }
 

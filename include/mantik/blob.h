@@ -13,7 +13,7 @@ struct mk_blob;
 struct mk_blob_stat {
 	int64_t size;
 	int64_t mtime; /* ns, realtime; 0 = the caller knows better */
-	bool growing;  /* may get longer */
+	bool growing;  /* may get longer, or be another one when it is opened next */
 	bool executable;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cache of remote bytes, against a source of our own making. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cache/blobs.h"
 #include "platform.h"
@@ -55,18 +56,25 @@ static int fetch(struct mk_call *call, void *arg, int64_t offset, int64_t len, c
 	return 0;
 }
 
-static int open_it(struct platform *p, struct remote *remote, int64_t size, struct mk_cached **ret)
+static int open_named(struct platform *p, struct remote *remote, const char *name, int64_t size,
+		      int64_t good_since, struct mk_cached **ret)
 {
 	const struct mk_source source = {
 		.remote = "r",
-		.identity = "r/run/file",
+		.identity = name,
 		.label = "file",
 		.size = size,
+		.good_since = good_since,
 		.fetch = fetch,
 		.arg = remote,
 	};
 
 	return mk_cached_open(&p->call, p->m, &source, ret);
+}
+
+static int open_it(struct platform *p, struct remote *remote, int64_t size, struct mk_cached **ret)
+{
+	return open_named(p, remote, "r/run/file", size, 0, ret);
 }
 
 /* Bytes that are not what they should be, or a negative errno. */
@@ -98,10 +106,10 @@ static void from_the_beginning(void)
 	char buf[10];
 
 	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
-	CHECK_INT(mk_cached_fd(cached), -1);
+	CHECK(!mk_cached_whole(cached));
 	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 131072), 0);
 	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, remote.size), 0);
-	CHECK(mk_cached_fd(cached) >= 0);
+	CHECK(mk_cached_whole(cached));
 	CHECK(remote.asked <= 3);
 	CHECK_INT(remote.sent, remote.size);
 	remote.fails = EHOSTUNREACH; /* from now on from the disk */
@@ -134,7 +142,7 @@ static void an_empty_file(void)
 
 	NEED(open_it(&p, &remote, 0, &cached) == 0);
 	CHECK_INT(mk_cached_read(&p.call, cached, buf, 10, 0), 0);
-	CHECK(mk_cached_fd(cached) >= 0);
+	CHECK(mk_cached_whole(cached));
 	CHECK_INT(remote.asked, 0);
 	mk_cached_close(cached);
 }
@@ -167,7 +175,10 @@ static void another_version_is_stale(void)
 	CHECK_INT(compare(&p, cached, &remote, 50 << 20, (50 << 20) + 10, 10), 0);
 	remote.version = 'b';
 	CHECK_INT(compare(&p, cached, &remote, 90 << 20, (90 << 20) + 10, 10), -ESTALE);
-	CHECK_INT(compare(&p, cached, &remote, 50 << 20, (50 << 20) + 10, 10), -ESTALE);
+	remote.version = 'a'; /* what was read of it stays */
+	CHECK_INT(compare(&p, cached, &remote, 50 << 20, (50 << 20) + 10, 10), 0);
+	CHECK_INT(compare(&p, cached, &remote, 70 << 20, (70 << 20) + 10, 10), -ESTALE);
+	remote.version = 'b';
 	NEED(open_it(&p, &remote, remote.size, &anew) == 0);
 	CHECK_INT(compare(&p, anew, &remote, 50 << 20, (50 << 20) + 10, 10), 0);
 	mk_cached_close(anew);
@@ -245,10 +256,76 @@ static void several_read_at_once(void)
 	mk_cached_close(cached);
 }
 
+static void another_version_of_the_same_size(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 300000, .version = 'a'};
+	struct mk_cached *old, *cached;
+
+	NEED(open_it(&p, &remote, remote.size, &old) == 0);
+	CHECK_INT(compare(&p, old, &remote, 0, remote.size, 100000), 0);
+	NEED(open_named(&p, &remote, "r/run/file", remote.size, mk_now_real(), &cached) == 0);
+	mk_cached_close(cached); /* it was asked: the same */
+	remote.fails = EHOSTUNREACH;
+	NEED(open_named(&p, &remote, "r/run/file", remote.size, mk_now_real(), &cached) == 0);
+	mk_cached_close(cached); /* nobody can say: as good as before */
+	remote.fails = 0;
+	remote.version = 'b';
+	p.call.may_wait = NULL;
+	CHECK_INT(open_named(&p, &remote, "r/run/file", remote.size, mk_now_real(), &cached), MK_PUNT);
+	p.call.may_wait = MK_ANY;
+	CHECK_INT(open_named(&p, &remote, "r/run/file", remote.size, mk_now_real(), &cached), -ESTALE);
+	NEED(open_named(&p, &remote, "r/run/file", remote.size, mk_now_real(), &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 100000), 0);
+	mk_cached_close(cached);
+	remote.version = 'a'; /* who had it open reads it to its end */
+	CHECK_INT(compare(&p, old, &remote, 0, remote.size, 100000), 0);
+	mk_cached_close(old);
+}
+
+static bool is_there(struct platform *p, struct remote *remote, const char *name)
+{
+	struct mk_cached *cached;
+	int asked = remote->asked;
+	bool there = open_named(p, remote, name, remote->size, 0, &cached) == 0 &&
+		     mk_cached_whole(cached);
+
+	mk_cached_close(cached);
+	return there && remote->asked == asked;
+}
+
+static void the_cache_has_a_limit(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 400000, .version = 'a'};
+	struct mk_cached *held, *cached;
+	_cleanup_free_ char *config = tmpdir_path(p.config, "config.yaml");
+	FILE *f = mkdir(p.config, 0700) < 0 && errno != EEXIST ? NULL : fopen(config, "w");
+
+	NEED(f != NULL);
+	fputs("cache_limit: 1M\n", f);
+	fclose(f);
+	NEED(platform_open(&p) == 0);
+	NEED(open_named(&p, &remote, "held", remote.size, 0, &held) == 0);
+	CHECK_INT(compare(&p, held, &remote, 0, remote.size, 100000), 0);
+	for (char name[] = "1"; name[0] <= '4'; name[0]++) {
+		NEED(open_named(&p, &remote, name, remote.size, 0, &cached) == 0);
+		CHECK_INT(compare(&p, cached, &remote, 0, remote.size, 100000), 0);
+		mk_cached_close(cached);
+	}
+	CHECK_INT(compare(&p, held, &remote, 0, remote.size, 100000), 0);
+	mk_cached_close(held);
+	CHECK(is_there(&p, &remote, "held"));
+	CHECK(is_there(&p, &remote, "4"));
+	CHECK(!is_there(&p, &remote, "1"));
+	CHECK(!is_there(&p, &remote, "2"));
+}
+
 int main(void)
 {
 	return RUN(TEST(from_the_beginning), TEST(here_and_there), TEST(an_empty_file),
 		   TEST(what_was_cut_is_gone_on_with), TEST(another_version_is_stale),
 		   TEST(sizes_must_be_true), TEST(who_may_not_wait_is_sent_away),
-		   TEST(several_read_at_once));
+		   TEST(several_read_at_once),
+		   TEST(another_version_of_the_same_size), TEST(the_cache_has_a_limit));
 }

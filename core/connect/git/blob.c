@@ -4,13 +4,13 @@
  * `git cat-file`, whose memory is not ours, and read from there by everybody. A cache file is
  * complete or not there (written aside, renamed).
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cache/trim.h"
 #include "connect/git/internal.h"
 
 static int cached_fd(const char *path, size_t size)
@@ -22,62 +22,6 @@ static int cached_fd(const char *path, size_t size)
 		return -1;
 	(void)futimens(fd, NULL); /* used now: the last to go */
 	return mk_steal_fd(&fd);
-}
-
-struct cached {
-	char name[41];
-	struct timespec used;
-	int64_t size;
-};
-
-static int compare_cached(const void *a, const void *b)
-{
-	const struct timespec *x = &((const struct cached *)a)->used;
-	const struct timespec *y = &((const struct cached *)b)->used;
-
-	if (x->tv_sec != y->tv_sec)
-		return x->tv_sec < y->tv_sec ? -1 : 1;
-	return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
-}
-
-/* Makes room for `more` bytes: those not used for longest go, who has one open keeps it. What
- * cannot be listed or removed is left: a cache that is too big harms less than a refused read. */
-static void trim(const struct mk_git *git, int64_t more)
-{
-	DIR *dir = opendir(git->cache_dir);
-	struct cached *v = NULL;
-	struct dirent *entry;
-	int64_t sum = more;
-	size_t n = 0, cap = 0;
-
-	while (dir && git->cache_limit > 0 && (entry = readdir(dir))) {
-		struct stat st;
-
-		if (strlen(entry->d_name) != 40 ||
-		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			continue;
-		if (n == cap) {
-			cap = cap ? 2 * cap : 64;
-
-			void *p = realloc(v, cap * sizeof(*v));
-
-			if (!p)
-				break;
-			v = p;
-		}
-		memcpy(v[n].name, entry->d_name, sizeof(v[n].name));
-		v[n].used = st.st_mtim;
-		v[n].size = st.st_size;
-		sum += v[n++].size;
-	}
-	if (n)
-		qsort(v, n, sizeof(*v), compare_cached);
-	for (size_t i = 0; i < n && sum > git->cache_limit; i++)
-		if (unlinkat(dirfd(dir), v[i].name, 0) == 0)
-			sum -= v[i].size;
-	free(v);
-	if (dir)
-		closedir(dir);
 }
 
 int git_cat_to(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *blob, int fd)
@@ -148,7 +92,7 @@ static int open_big(struct mk_call *call, struct mk_mirror *mirror, const struct
 		(void)mkdir(parent, 0700);
 		(void)mkdir(git->cache_dir, 0700);
 	}
-	trim(git, (int64_t)size);
+	mk_cache_trim(git->cache_dir, git->cache_limit, (int64_t)size);
 	/* Two who want the same at once write it twice; the second rename changes nothing. */
 	r = write_cached(call, mirror, blob, mk_buf_text(&path), size);
 	if (r < 0)
