@@ -8,7 +8,7 @@ import stat
 import urllib.request
 
 import pytest
-from httpserve import reply, script
+from httpserve import free_port, reply, script
 from mantik import Platform
 from tracking import behind_nginx, connect, mlflow, track
 
@@ -254,6 +254,13 @@ def test_an_api_below_a_static_prefix(platform):
                       if number < 2 else "{}")
     got, requests = ask(platform, follow, "history", RUN, "k")
     assert [r.path.split("/")[1] for r in requests] == ["api", "ajax-api", "ajax-api"]
+
+
+def test_a_changed_connection_is_asked_at_once(platform):
+    with script(answer({"registered_models": [{"name": "m"}]})) as s:
+        connect(platform, f"http://127.0.0.1:{free_port()}")
+        got = track(platform, "mlflow", "models-after", s.url)
+    assert [m["name"] for m in got.rows] == ["m"] and len(s.requests) == 1
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ static struct mk_call call;
 static const struct mk_tracking_ops *ops = &mk_tracking_mlflow;
 static const char *connection;
 static struct mk_tracking *t;
+static struct mantik *platform;
 static struct mk_buf out = {.limit = MK_LIMIT_TABLE};
 static int pages;
 
@@ -366,6 +367,23 @@ static int show_versions(char **argv)
 	return r;
 }
 
+/* URL: the connection is changed while the process runs, as a person does, and opened anew. */
+static int show_models_after(char **argv)
+{
+	int r = show_models(argv);
+	_cleanup_free_ char *text = NULL;
+
+	if (r == 0 || asprintf(&text, "kind: mlflow\nurl: %s\n", argv[0]) < 0)
+		return mk_fail(&call, EINVAL, "it was there");
+	r = mk_connection_put(&call, platform, connection, text, strlen(text), 0);
+	if (r < 0)
+		return r;
+	ops->close(t);
+	t = NULL;
+	r = ops->open(&call, platform, connection, &t);
+	return r < 0 ? r : show_models(argv);
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -379,6 +397,7 @@ static const struct {
 	{"read", 6, show_bytes},
 	{"models", 0, show_models},
 	{"versions", 1, show_versions},
+	{"models-after", 1, show_models_after},
 	{"tail", 6, show_tail},
 	{"logged", 1, show_logged},
 };
@@ -400,7 +419,6 @@ static void *cancel_later(void *arg)
 
 int main(int argc, char **argv)
 {
-	_cleanup_(mantik_closep) struct mantik *m = NULL;
 	const char *deadline = getenv("TRACKCTL_DEADLINE"), *cancel = getenv("TRACKCTL_CANCEL");
 	struct mantik_options options = {.no_daemon = true};
 	struct mk_health health;
@@ -413,14 +431,15 @@ int main(int argc, char **argv)
 	connection = argv[1];
 	mk_call_init(&call);
 
-	int r = mantik_open(&call, &options, &m);
+	int r = mantik_open(&call, &options, &platform);
 
 	if (r == 0 && strcmp(argv[2], "put") == 0 && argc == 4)
-		return mk_connection_put(&call, m, connection, argv[3], strlen(argv[3]), 0) < 0
+		return mk_connection_put(&call, platform, connection, argv[3], strlen(argv[3]), 0) <
+				       0
 			       ? (fprintf(stderr, "%s\n", call.error.text), 1)
 			       : 0;
 	if (r == 0)
-		r = ops->open(&call, m, connection, &t);
+		r = ops->open(&call, platform, connection, &t);
 	if (deadline)
 		call.deadline = mk_now_mono() + strtoll(deadline, NULL, 10) * MK_MS;
 	if (cancel && pthread_create(&thread, NULL, cancel_later,
@@ -445,6 +464,7 @@ int main(int argc, char **argv)
 	flush(argc > 2 && strcmp(argv[2], "read") == 0 ? stderr : stdout);
 	if (t)
 		ops->close(t);
+	mantik_close(platform);
 	mk_buf_free(&out);
 	mk_call_done(&call);
 	return r < 0;

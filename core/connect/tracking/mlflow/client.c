@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "net/health.h"
 
 enum { MAX_WORDS = 300, MAX_TOKEN = 4096 };
 
@@ -53,6 +54,7 @@ static int open_store(struct mk_call *call, struct mantik *m, const char *connec
 		t->peer.headers = t->headers;
 	}
 	mk_mlflow_env(t);
+	mk_health_reset(connection); /* opened anew: it may have another url now */
 	*ret = t;
 	return 0;
 }
