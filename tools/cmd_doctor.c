@@ -7,6 +7,7 @@
 #include "cmd.h"
 
 #include <mantik/code.h>
+#include <mantik/connection.h>
 #include <mantik/project.h>
 
 #include <errno.h>
@@ -258,6 +259,22 @@ static void look_at_logout(struct doctor *d)
 		fclose(f);
 }
 
+static int look_at_connection(void *arg, const struct mk_connection *connection)
+{
+	struct doctor *d = arg;
+
+	if (mk_connection_check(&d->ctl->call, d->m, connection->name) == 0)
+		good("connection", "%s: %s, %s", connection->name, connection->kind,
+		     connection->url);
+	else
+		bad(d, "connection",
+		    "edit connections/, or mantikctl login NAME; mantik.yaml(5) tells of both and of "
+		    "the vault",
+		    "%s", error_text(d));
+	mk_error_clear(&d->ctl->call);
+	return 0;
+}
+
 static int run(struct ctl *ctl)
 {
 	struct doctor d = {.ctl = ctl};
@@ -277,7 +294,10 @@ static int run(struct ctl *ctl)
 		look_at_disk(&d, "cache", mantik_cache_dir(d.m),
 			     "free space (the cache may be deleted at any time), or set cache_dir in "
 			     "config.yaml to another disk");
-		r = mk_project_list(&ctl->call, d.m, look_at_project, &d);
+		mk_connection_asker(d.m, ctl_ask_passphrase, ctl);
+		r = mk_connection_list(&ctl->call, d.m, look_at_connection, &d);
+		if (r == 0)
+			r = mk_project_list(&ctl->call, d.m, look_at_project, &d);
 	}
 	free(d.project);
 	mantik_close(d.m);
@@ -291,8 +311,8 @@ const struct cmd cmd_doctor = {
 	.operands = "",
 	.needs = CTL_NOTHING,
 	.help = "looks for what is wrong, and tells the remedy",
-	.more = "Looks at /dev/fuse, the programs needed, the database, who works on it, the disks, and asks "
-		"every git remote. A line each, beginning with ok or FAIL; the exit status is 1 if any "
+	.more = "Looks at /dev/fuse, the programs needed, the database, who works on it, the disks, the "
+		"connections and the vault, and asks every git remote. A line each, beginning with ok or FAIL; the exit status is 1 if any "
 		"failed.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,

@@ -206,6 +206,18 @@ int mk_connection_get(struct mk_call *call, struct mantik *m, const char *name, 
 	return 0;
 }
 
+int mk_connection_check(struct mk_call *call, struct mantik *m, const char *name)
+{
+	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
+	_cleanup_wipe_ struct mk_buf user = MK_BUF_SECRET(MK_CONNECTION_MAX);
+	_cleanup_wipe_ struct mk_buf password = MK_BUF_SECRET(2 * MK_CONNECTION_MAX);
+	int r = mk_credentials_open(call, m, name, &c);
+
+	if (r == 0)
+		r = mk_credentials_login(call, c, &user, &password);
+	return r < 0 ? r : 0;
+}
+
 /* --- writing ------------------------------------------------------------------------------ */
 
 static int may_write(struct mk_call *call, const struct mantik *m)

@@ -85,6 +85,9 @@ int mk_connection_login_key(struct mk_call *call, struct mantik *m, const char *
  */
 int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *url,
 			   char **ret_name) _must_check_;
+/* Whether it can be used as far as this machine goes: its file is understood, and what it says is set
+ * is in the vault, which opens. The error is the sentence. */
+int mk_connection_check(struct mk_call *call, struct mantik *m, const char *name) _must_check_;
 /* Asks a person for the passphrase of the vault and appends it to ret; fresh: a new one, to be
  * typed twice. Set by mantikctl on a terminal, before there are threads. */
 typedef int mk_connection_ask(struct mk_call *call, void *arg, bool fresh, struct mk_buf *ret);

@@ -250,7 +250,7 @@ def test_cp_submits_and_copies_out(p):
 
 
 def test_ls_as_ls(p):
-    assert p.ctl("ls").stdout == "README.txt\nprojects\nsites\n"
+    assert p.ctl("ls").stdout == "README.txt\nconnections\nprojects\nsites\n"
     assert ".mantik\n" in p.ctl("ls", "-a", "/").stdout
     assert p.ctl("ls", "/projects").stdout == "a\nb\n"
     assert p.ctl("ls", "-d", "/projects").stdout == "/projects\n"

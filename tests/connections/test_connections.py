@@ -254,6 +254,20 @@ def test_a_key_others_may_read_is_refused(platform):
         assert refused(f"{top}/connections/forge.yaml", HEAD + "password: new\n") == errno.ENOKEY
 
 
+def test_doctor_looks_at_connections(platform):
+    platform.ctl("cp", "-", "/connections/forge.yaml", input=HEAD + "password: hunter2\n")
+    platform.ctl("cp", "-", "/connections/open.yaml", input=HEAD)
+    out = platform.ctl("doctor", check=False).stdout
+    assert "ok    connection forge: git, https://forge.example\n" in out
+    os.chmod(f"{platform.config}/vault.key", 0o644)
+    write(f"{platform.config}/connections/hand.yaml", HEAD + "password: hunter2\n")
+    out = platform.ctl("doctor", check=False).stdout
+    assert "FAIL  connection connection forge: " in out and "others may read the key" in out
+    assert "ok    connection open: git" in out
+    assert "FAIL  connection connections/hand.yaml: the password stands there in plain" in out
+    assert "hunter2" not in out
+
+
 # --- mantikfs --tracking ------------------------------------------------------------------------
 
 
