@@ -162,22 +162,22 @@ def test_older_schema(platform):
     path = os.path.join(platform.data, "mantik.db")
     r = next_ctl(platform, "doctor", check=False)
     said = [line for line in r.stdout.splitlines() if line.startswith("FAIL")]
-    assert said == [f"FAIL  database   {path}: has the older schema 1; open it for writing once"]
+    assert said == [f"FAIL  database   {path}: has the older schema 2; open it for writing once"]
     assert "\n      remedy: end mounts of the older version" in r.stdout and r.returncode == 1
-    assert schema(path) == 1  # looking changed nothing
+    assert schema(path) == 2  # looking changed nothing
 
     # the remedy works, and the older program says clearly that it can no longer
     assert next_ctl(platform, "ls", "/projects").stdout == "a\n"
     assert "FAIL" not in next_ctl(platform, "doctor", check=False).stdout.split("lease")[0]
-    assert (schema(path), schema(path + ".schema1")) == (2, 1)
-    assert os.stat(path + ".schema1").st_mode & 0o777 == 0o600
+    assert (schema(path), schema(path + ".schema2")) == (3, 2)
+    assert os.stat(path + ".schema2").st_mode & 0o777 == 0o600
     said = doctor(platform)
-    assert len(said) == 1 and "made by a newer mantikfs (schema 2, this program knows 1)" in said[0]
+    assert len(said) == 1 and "made by a newer mantikfs (schema 3, this program knows 2)" in said[0]
     r = platform.ctl("ls", "/projects", check=False)
     assert r.returncode == 1 and "use that version, nothing was changed" in r.stderr
 
     # back by the copy
-    os.rename(path + ".schema1", path)
+    os.rename(path + ".schema2", path)
     assert platform.ctl("ls", "/projects").stdout == "a\n"
 
 
@@ -186,8 +186,8 @@ def test_a_schema_that_is_worked_with_is_not_changed(platform):
     run = platform.ctl("submit", "-p", "a", "-", input="code: {}\ncommand: sleep 60\n").stdout.strip()
     mantik.wait_for(lambda: platform.ctl("status", run).stdout == "RUNNING\n", "the run's start")
     r = next_ctl(platform, "status", check=False)
-    assert r.returncode == 6 and "has the older schema 1, which cannot be brought to 2 now: a mantikd" \
+    assert r.returncode == 6 and "has the older schema 2, which cannot be brought to 3 now: a mantikd" \
         in r.stderr, r.stderr
-    assert schema(os.path.join(platform.data, "mantik.db")) == 1
+    assert schema(os.path.join(platform.data, "mantik.db")) == 2
     platform.ctl("cancel", run)
     platform.ctl("wait", run, check=False)

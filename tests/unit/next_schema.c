@@ -4,6 +4,7 @@
 
 const struct mk_migration mk_migrations[] = {
 	{1, mk_schema_001},
-	{2, "ALTER TABLE runs ADD COLUMN stars INTEGER NOT NULL DEFAULT 0;"},
+	{2, mk_schema_002},
+	{3, "ALTER TABLE runs ADD COLUMN stars INTEGER NOT NULL DEFAULT 0;"},
 	{},
 };
