@@ -5,6 +5,7 @@
  */
 #include "cmd.h"
 
+#include <mantik/connection.h>
 #include <mantik/mountpoint.h>
 
 #include <errno.h>
@@ -41,6 +42,21 @@ static void put_dir(struct mk_buf *out, const char *word, const char *dir)
 		mk_buf_printf(out, "%s%c", *dir == ',' || *dir == '\\' ? "\\" : "", *dir);
 }
 
+/* What a mount that works needs for it is a connection, which it sees by itself. */
+static int add_tracking(struct ctl *ctl, const char *url)
+{
+	_cleanup_free_ char *name = NULL;
+	int r = mantik_open(&ctl->call, &ctl->options, &ctl->m);
+
+	if (r == -EBUSY && ctl->m)
+		r = 0;
+	if (r == 0)
+		r = mk_connection_tracking(&ctl->call, ctl->m, url, &name);
+	if (r == 0)
+		printf("%s is the connection %s\n", url, name);
+	return r;
+}
+
 static int run(struct ctl *ctl)
 {
 	const char *option;
@@ -66,7 +82,8 @@ static int run(struct ctl *ctl)
 		return r;
 	if (state == MK_MOUNT_LIVE) {
 		printf("%s is mounted already\n", where);
-		return 0;
+		option = ctl_option(ctl, "tracking");
+		return option ? add_tracking(ctl, option) : 0;
 	}
 	r = look_at_fuse(ctl);
 	if (r < 0) {

@@ -287,6 +287,11 @@ def test_tracking_makes_a_connection(platform):
     try:
         assert sorted(os.listdir(f"{platform.mountpoint}/connections")) == [
             "127.0.0.1-2.yaml", "127.0.0.1.yaml"]
+        out = platform.ctl("mount", "--tracking", "http://127.0.0.1:3").stdout
+        assert "is mounted already" in out and "http://127.0.0.1:3 is the connection 127.0.0.1-3" in out
+        assert os.path.exists(f"{platform.mountpoint}/connections/127.0.0.1-3.yaml")
+        r = platform.ctl("mount", "--tracking", "http://a:hunter2@h", check=False)
+        assert r.returncode == 4 and "hunter2" not in r.stdout + r.stderr
     finally:
         platform.ctl("umount")
 
