@@ -227,6 +227,17 @@ void mk_list_free(struct mk_list *list)
 	*list = (struct mk_list){};
 }
 
+int mk_pairs_add(struct mk_pairs *pairs, const char *key, const char *value)
+{
+	int r = grow((void **)&pairs->v, &pairs->cap, pairs->n, sizeof(*pairs->v));
+
+	if (r < 0)
+		return r;
+	pairs->v[pairs->n++] =
+		(struct mk_pair){.key = mk_strdup(key), .value = mk_strdup(value)};
+	return 0;
+}
+
 int mk_pairs_set(struct mk_pairs *pairs, const char *key, const char *value)
 {
 	for (size_t i = 0; i < pairs->n; i++)
@@ -235,14 +246,7 @@ int mk_pairs_set(struct mk_pairs *pairs, const char *key, const char *value)
 			pairs->v[i].value = mk_strdup(value);
 			return 0;
 		}
-
-	int r = grow((void **)&pairs->v, &pairs->cap, pairs->n, sizeof(*pairs->v));
-
-	if (r < 0)
-		return r;
-	pairs->v[pairs->n++] =
-		(struct mk_pair){.key = mk_strdup(key), .value = mk_strdup(value)};
-	return 0;
+	return mk_pairs_add(pairs, key, value);
 }
 
 const char *mk_pairs_get(const struct mk_pairs *pairs, const char *key)

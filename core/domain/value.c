@@ -76,7 +76,7 @@ int mk_run_values(struct mk_call *call, struct mantik *m, int64_t id, enum mk_va
 		return r;
 	mk_bind_int(stmt, 1, id);
 	while ((r = mk_step(call, stmt)) > 0) {
-		r = mk_pairs_set(&pairs, mk_col_text(stmt, 0), mk_col_text(stmt, 1));
+		r = mk_pairs_add(&pairs, mk_col_text(stmt, 0), mk_col_text(stmt, 1));
 		if (r < 0)
 			return mk_fail(call, -r, "run %lld: too many %ss", (long long)id,
 				       nouns[kind]);

@@ -92,6 +92,8 @@ struct mk_pairs {
 	size_t cap;
 };
 
+/* add: the key is known to be new. */
+int mk_pairs_add(struct mk_pairs *pairs, const char *key, const char *value) _must_check_;
 int mk_pairs_set(struct mk_pairs *pairs, const char *key, const char *value) _must_check_;
 const char *mk_pairs_get(const struct mk_pairs *pairs, const char *key);
 void mk_pairs_free(struct mk_pairs *pairs);
