@@ -85,7 +85,7 @@ size_t mk_point_write(struct mk_point_writer *writer, const struct mk_point *poi
 	*s++ = '\t';
 	s += mk_double_put(point->value, s);
 	*s++ = '\t';
-	s += mk_time_put(writer, point->time, s);
+	s += mk_time_put(writer, point->time > 0 ? point->time : 0, s); /* 1970: an unknown time */
 	*s++ = '\n';
 	return (size_t)(s - out);
 }
