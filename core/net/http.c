@@ -21,6 +21,7 @@ enum {
 	MAX_REDIRECTS = 5,
 	MAX_TRIES = 7,
 	MAX_PATIENCE_S = 120, /* for a Retry-After */
+	UNATTENDED_S = 6,     /* all tries of a call without a deadline */
 	MAX_AUTHORIZATION = 64 << 10,
 };
 
@@ -217,16 +218,19 @@ static int wait_a_little(struct mk_call *call, int64_t ns, const char *what)
 	}
 }
 
-/* 1 to go on, 0 to leave it at what there is, or the error of a wait that was ended. */
-static int try_again(struct mk_call *call, const struct mk_wire *wire, int r, int tries)
+/* 1 to go on, 0 to leave it at what there is, or the error of a wait that was ended. begun: the first
+ * try; a call without a deadline is one that others wait for who have one. */
+static int try_again(struct mk_call *call, const struct mk_wire *wire, int r, int tries,
+		     int64_t begun)
 {
+	int64_t until = call->deadline ? call->deadline : begun + UNATTENDED_S * MK_SEC;
 	bool again = r < 0 ? wire->unanswered && is_repeatable(wire->request) && !wire->sunk
 			   : asks_for_patience(wire);
 	int64_t ns = again ? delay(wire, tries) : -1;
 
 	if (ns < 0 || tries == MAX_TRIES)
 		return 0;
-	if (call->deadline && mk_now_mono() + ns >= call->deadline)
+	if (mk_now_mono() + ns >= until)
 		return 0;
 	r = wait_a_little(call, ns, wire->label);
 	return r < 0 ? r : 1;
@@ -254,6 +258,7 @@ int mk_http_send(struct mk_call *call, const struct mk_http_request *request,
 	_cleanup_wipe_ struct mk_buf authorization = MK_BUF_SECRET(MAX_AUTHORIZATION);
 	_cleanup_free_ char *label = label_of(request);
 	_cleanup_(mk_wire_free) struct mk_wire wire = {.request = request, .label = label};
+	int64_t begun = mk_now_mono();
 	int r = mk_call_may_wait(call, remote);
 
 	if (r < 0)
@@ -271,7 +276,7 @@ int mk_http_send(struct mk_call *call, const struct mk_http_request *request,
 		r = ask(call, &wire, &authorization);
 		note(call, &wire, r);
 
-		int again = try_again(call, &wire, r, tries);
+		int again = try_again(call, &wire, r, tries, begun);
 
 		if (again < 0)
 			return again;

@@ -8,7 +8,8 @@
  *	mk_http_send ---> health: given up a moment ago? ---> auth hook ---> the wire
  *	                     EHOSTUNREACH at once               401: once more, with `again`
  *	             ---> 429; and 408 502 503 504 or no answer, to what may be repeated: again, after
- *	                  Retry-After or 0.5 s, 1 s, 2 s … with jitter, within the deadline, 7 times
+ *	                  Retry-After or 0.5 s, 1 s, 2 s … with jitter, within the deadline (6 s for a
+ *	                  call that has none), 7 times
  *
  * Nobody there (name, refused, TLS) is not tried again: it opens the breaker. A Retry-After beyond
  * the deadline, or of more than 2 minutes, is not waited for: the 429 is the answer.
