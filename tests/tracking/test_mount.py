@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every value the seed of tests/servers/mlflow wrote, compared with the files of a mount: floats bit
+for bit, files byte for byte, on servers of two releases in all their modes; and then all of it once
+more when the server is gone."""
+import contextlib
+import filecmp
+import math
+import os
+import random
+import re
+
+import pytest
+from mantik import Platform
+from mounted import Mounted, info, read, rows
+from tracking import NEWEST, OLD, behind_nginx, mlflow, starter
+
+T0 = 1_700_000_000_000
+WIND, ODD = "wind-forecast", "Übung 2%2Fβ: odd names"
+
+full = pytest.mark.full
+MODES = [
+    pytest.param((NEWEST, ()), id="newest"),
+    pytest.param((OLD, ()), id="2.9.2"),
+    pytest.param((NEWEST, ("--file-store",)), id="newest-files"),
+    pytest.param((NEWEST, ("nginx",)), id="newest-nginx"),
+    pytest.param((NEWEST, ("--auth",)), id="newest-auth", marks=full),
+    pytest.param((NEWEST, ("--no-artifacts",)), id="newest-no-artifacts", marks=full),
+    pytest.param((OLD, ("--auth",)), id="2.9.2-auth", marks=full),
+    pytest.param((OLD, ("--file-store",)), id="2.9.2-files", marks=full),
+    pytest.param((OLD, ("--no-artifacts",)), id="2.9.2-no-artifacts", marks=full),
+    pytest.param((OLD, ("nginx",)), id="2.9.2-nginx", marks=full),
+]
+
+
+class Seeded(Mounted):
+    def __init__(self, platform, server, mode):
+        super().__init__(platform, server)
+        self.files, self.old = "--file-store" in mode[1], mode[0] == OLD
+        self.colon = "" if self.old else ":"
+        self.main = self.ids["run"]
+
+    def value(self, value):
+        """A float as the server's store gives it back."""
+        if not self.files and math.isinf(value):
+            value = math.copysign(1.7976931348623157e308, value)
+        if not self.files and value == 0:
+            value = 0.0
+        return value
+
+
+@pytest.fixture(scope="module", params=MODES)
+def seeded(request):
+    platform, mode = Platform(), request.param
+    with contextlib.ExitStack() as stack:
+        stack.callback(platform.end)
+        server = stack.enter_context(
+            mlflow(platform, mode[0], *[o for o in mode[1] if o.startswith("--")]))
+        it, url = Seeded(platform, server, mode), None
+        if "nginx" in mode[1]:
+            url, ca = stack.enter_context(behind_nginx(platform, server))
+            platform.env["MLFLOW_TRACKING_SERVER_CERT_PATH"] = ca
+        it.mount(url)
+        stack.callback(it.leave)
+        yield it
+
+
+def bits(value):
+    return "nan" if math.isnan(value) else float(value).hex()
+
+
+def history(path):
+    """[(step, bits of the value, ms)] of a metric's file; its stat tells its true size."""
+    text = read(path)
+    assert os.stat(path).st_size == len(text.encode())
+    points = []
+    for line in text.splitlines():
+        step, value, time = line.split("\t")
+        date = re.fullmatch(r"2023-11-1[4-9]T(\d\d):(\d\d):(\d\d)\.(\d{3})Z", time)
+        assert date, time
+        h, m, s, ms = map(int, date.groups())
+        points.append((int(step), bits(float(value)), ((h * 60 + m) * 60 + s) * 1000 + ms))
+    return points
+
+
+def of_day(ms):
+    """What is left of a time in history(): ms since midnight."""
+    return ms % 86_400_000
+
+
+def check_experiments(seeded):
+    where = f"{seeded.project}/experiments"
+    assert set(os.listdir(where)) == {"Default", WIND, ODD}
+    text = read(f"{where}/{WIND}/experiment.yaml")
+    assert seeded.ids["experiment"] in text
+
+
+def check_runs(seeded):
+    names = seeded.runs()
+    ids = seeded.ids
+    expected = {f"main run.{ids['run'][:8]}", f"sweep.{ids['run_parent'][:8]}",
+                f"a%2Fb: c.{ids['run_a'][:8]}"}
+    expected |= {f"{n}.{ids['run_' + n][:8]}" for n in ("running", "scheduled", "killed", "twin")}
+    assert expected <= names
+    rest = names - expected
+    assert sorted(n.rsplit(".", 1)[0] for n in rest) == [f"trial-{k:02}" for k in range(11)] + ["twin"]
+    assert all(re.fullmatch(r".+\.[0-9a-f]{8}", n) for n in names)
+    by_experiment = {}
+    for experiment in (WIND, ODD, "Default"):
+        where = f"{seeded.project}/experiments/{experiment}/runs"
+        by_experiment[experiment] = set(os.listdir(where))
+        for name in by_experiment[experiment]:
+            assert os.path.samefile(f"{where}/{name}", f"{seeded.project}/runs/{name}")
+    assert len(by_experiment[WIND]) == 13 and len(by_experiment[ODD]) == 6
+    assert by_experiment[WIND] | by_experiment[ODD] == names and not by_experiment["Default"]
+    assert os.path.samefile(f"{seeded.project}/runs/{seeded.main}", seeded.run(seeded.main))
+
+
+def check_states(seeded):
+    for name, status in (("running", "RUNNING"), ("scheduled", "SCHEDULED"), ("killed", "KILLED"),
+                         ("twin", "FINISHED"), ("a", "FINISHED")):
+        run = seeded.run(seeded.ids[f"run_{name}"])
+        assert read(f"{run}/status") == status + "\n"
+        about = info(run)
+        assert (about["id"], about["status"], about["user"]) == (
+            seeded.ids[f"run_{name}"], status, "grace hopper")
+        assert (about["ended"] is None) == (name in ("running", "scheduled"))
+        assert about["as_of"]
+    about = info(seeded.run(seeded.main))
+    assert (about["name"], about["experiment"]) == ("main run", WIND)
+    assert (about["started"], about["ended"]) == (
+        "2023-11-14T22:15:00.000Z", "2023-11-14T22:16:40.000Z")
+    assert about["commit"] == "0123456789abcdef0123456789abcdef01234567"
+    trials = [n for n in seeded.runs() if n.startswith("trial-")]
+    for name in trials:
+        k = int(name[6:8])
+        run = f"{seeded.project}/runs/{name}"
+        assert read(f"{run}/status") == ("FAILED\n" if k % 4 == 3 else "FINISHED\n")
+        assert read(f"{run}/params/lr") == ["0.0001\n", "0.0003\n", "0.001\n", "0.003\n"][k % 4]
+        assert read(f"{run}/params/depth") == f"{2 + k // 4}\n"
+        assert read(f"{run}/params/optim/name") == "adam\n"
+        assert read(f"{run}/tags/mlflow.parentRunId") == seeded.ids["run_parent"] + "\n"
+
+
+def tree(top):
+    """{path: text} of all files below."""
+    found = {}
+    for folder, _, files in os.walk(top):
+        for name in files:
+            path = os.path.join(folder, name)
+            found[os.path.relpath(path, top)] = read(path)
+            assert os.stat(path).st_size == len(found[os.path.relpath(path, top)].encode()), path
+    return found
+
+
+def check_params(seeded):
+    assert tree(seeded.run(seeded.main) + "/params") == {
+        "lr": "0.001\n", "optim/adam/beta 1": "0.9\n", "größe": "größer\n", "empty": "\n",
+        "lines": "one\ntwo\n\n", "long": "x" * 6000 + "\n", "json": '{"a": [1, 2], "b": "ü"}\n',
+        f"a{seeded.colon} b": "colon and space\n",
+        "data-path": "/p/project/wind data/202?/*.nc\n"}
+
+
+def check_tags(seeded):
+    tags = tree(seeded.run(seeded.main) + "/tags")
+    wanted = {"mlflow.note.content": "# Main run\n\nWith *notes*.\n", "fixture": "main\n",
+              "stage/final": "yes\n", "日本": "語\n", "empty": "\n", "tag with spaces": " padded \n",
+              "mlflow.source.type": "PROJECT\n", "mlflow.runName": "main run\n"}
+    assert wanted.items() <= tags.items()
+
+
+def check_metrics(seeded):
+    run = seeded.run(seeded.main)
+    gpu = f"system/gpu 0{seeded.colon} memory"
+    expected = {
+        "loss": [(i, math.exp(-i / 200) + 0.01 * math.sin(i), T0 + 1000 * i) for i in range(1000)],
+        "val/rmse": [(i * 10, 1.5 / (1 + i), T0 + 1000 * i) for i in range(100)],
+        gpu: [(i, 17179869184 * (i + 1), T0 + 1000 * i) for i in range(3)],
+        "special": list(zip(range(6), (1.0, math.nan, math.inf, -math.inf, -0.0, 5e-324),
+                            range(T0, T0 + 6))),
+        "only nan": [(0, math.nan, T0)],
+        "only inf": [(0, math.inf, T0)],
+        "größe/μ": [(2**53 + 1, 0.1, T0)],
+        # Out of order, negative, repeated: as the store keeps them.
+        "steps": [(5, 50.0, T0 + 7), (-3, -30.0, T0 + 7), (9, 90.0, T0 + 7), (9, 91.0, T0 + 7),
+                  (2, 20.0, T0 + 7)],
+    }
+    if not seeded.files:
+        expected["steps"].sort()
+    assert set(tree(f"{run}/metrics")) == set(expected)
+    for key, points in expected.items():
+        assert history(f"{run}/metrics/{key}") == [
+            (step, bits(seeded.value(value)), of_day(ms)) for step, value, ms in points], key
+    table = {row["key"]: row for row in rows(f"{run}/metrics.tsv")}
+    assert set(table) == set(expected)
+    assert bits(float(table["loss"]["last"])) == bits(expected["loss"][-1][1])
+    assert (table["loss"]["step"], table["loss"]["count"]) == ("999", "1000")
+    assert bits(float(table["loss"]["max"])) == bits(max(p[1] for p in expected["loss"]))
+    assert (table["steps"]["last"], table["steps"]["step"]) == ("91", "9")
+    assert (table["steps"]["min"], table["steps"]["min_step"]) == ("-30", "-3")
+    assert table["only nan"]["last"] == "nan"
+
+
+def check_a_key_and_one_below_it(seeded):
+    run = seeded.run(seeded.ids["run_a"])
+    if seeded.files:  # which refuses that
+        assert sorted(os.listdir(f"{run}/metrics")) == ["a", "a.b"]
+        return
+    assert sorted(os.listdir(f"{run}/metrics")) == ["a", "a%", "a.b"]
+    assert [p[:2] for p in history(f"{run}/metrics/a%")] == [(0, bits(1.0))]
+    assert [p[:2] for p in history(f"{run}/metrics/a/b")] == [(0, bits(3.0))]
+    assert [p[:2] for p in history(f"{run}/metrics/a.b/c d")] == [(0, bits(2.0))]
+    assert tree(f"{run}/params") == {"p%": "leaf\n", "p/q": "below a leaf\n"}
+
+
+def check_artifacts(seeded):
+    """cp -r of the mount and the server's own directory are the same."""
+    run, copy = seeded.run(seeded.main), os.path.join(seeded.platform.dir, "copy")
+    own = f"{seeded.server.artifacts}/{seeded.ids['experiment']}/{seeded.main}/artifacts"
+    assert os.path.getsize(f"{own}/data/random.bin") == 1 << 20
+    seeded.platform.sh(f"rm -rf '{copy}'; cp -r '{run}/artifacts' '{copy}'; diff -r '{own}' '{copy}'")
+    assert sum(len(files) for _, _, files in os.walk(copy)) == 131
+    for folder, _, files in os.walk(own):
+        for name in files:
+            there = os.path.join(folder, name)
+            assert os.path.getsize(there) == os.path.getsize(
+                f"{run}/artifacts/{os.path.relpath(there, own)}")
+    with open(f"{run}/artifacts/data/random.bin", "rb") as f:
+        f.seek(1_000_000)
+        data = random.Random(2).randbytes(1 << 20)
+        assert f.read(100) == data[1_000_000:1_000_100]
+    for missing in ("none", "plots/none", "none/none", "README.md.x"):
+        with pytest.raises(FileNotFoundError):
+            os.stat(f"{run}/artifacts/{missing}")
+
+
+def check_deleted(seeded):
+    deleted = seeded.ids["run_deleted"]
+    assert os.listdir(f"{seeded.project}/runs/deleted") == [f"deleted.{deleted[:8]}"]
+    run = seeded.run(deleted, deleted=True)
+    assert info(run)["deleted"] is True and read(f"{run}/status") == "FINISHED\n"
+    assert read(f"{run}/artifacts/note.txt") == "still here\n"
+    assert not any(n.startswith("deleted.") for n in seeded.runs())
+
+
+def check_models(seeded):
+    """A registered model: versions, aliases, files; and one that the run logged (MLflow 3)."""
+    model = f"{seeded.project}/models/wind model"
+    assert os.listdir(f"{seeded.project}/models") == ["wind model"]
+    assert sorted(os.listdir(model)) == ["1", "2", "3", "champion", "next-try"]
+    assert os.readlink(f"{model}/champion") == "2" and os.readlink(f"{model}/next-try") == "3"
+    own = f"{seeded.server.artifacts}/{seeded.ids['experiment']}/{seeded.main}/artifacts/data"
+    for version, note in (("1", "first"), ("2", "second"), ("3", "größer")):
+        text = read(f"{model}/{version}/model.yaml")
+        assert f"description: {note}\n" in text and f"run: main run.{seeded.main[:8]}\n" in text
+        assert f"round: '{version}'\n" in text and "  val/rmse: " in text
+        assert sorted(os.listdir(f"{model}/{version}")) == ["model.yaml", "random.bin", "zeros.bin"]
+    assert filecmp.cmp(f"{own}/random.bin", f"{model}/champion/random.bin", shallow=False)
+    assert filecmp.cmp(f"{own}/zeros.bin", f"{model}/1/zeros.bin", shallow=False)
+    run = seeded.run(seeded.main)
+    if "logged_model" not in seeded.ids:
+        assert not os.path.exists(f"{run}/models")
+        return
+    logged = os.listdir(f"{run}/models")
+    assert len(logged) == 1
+    assert read(f"{run}/models/{logged[0]}/MLmodel") == "artifact_path: net\nflavors: {}\n"
+    with open(f"{run}/models/{logged[0]}/weights/layer 0.bin", "rb") as f:
+        assert f.read() == bytes(range(256)) * 16
+
+
+def check_tables(seeded):
+    everything = {r["run"]: r for r in rows(f"{seeded.project}/runs/runs.tsv")}
+    assert set(everything) == seeded.runs()
+    table = {r["run"]: r for r in rows(f"{seeded.project}/experiments/{WIND}/runs.tsv")}
+    assert set(table) == {n for n, r in everything.items() if r["experiment"] == WIND}
+    main = table[os.path.basename(seeded.run(seeded.main))]
+    assert (main["status"], main["user"], main["duration"]) == ("FINISHED", "ada", "100")
+    assert main["params.long"] == "x" * 6000 and main["params.lines"] == "one\ntwo\n"
+    assert bits(float(main["metrics.loss"])) == bits(math.exp(-999 / 200) + 0.01 * math.sin(999))
+    assert main["metrics.only nan"] == "nan" and main["params.depth"] == ""
+    for name, row in table.items():
+        run = f"{seeded.project}/runs/{name}"
+        assert row["status"] + "\n" == read(f"{run}/status")
+        for key, value in row.items():
+            if key.startswith("params.") and value:
+                assert read(f"{run}/params/{key[7:]}") == value + "\n", (name, key)
+    board = rows(f"{seeded.project}/experiments/{WIND}/leaderboard.tsv")
+    assert {r["run"] for r in board} == {n for n, r in table.items() if r["status"] == "FINISHED"}
+
+
+def check_nothing_falls_out_of_a_walk(seeded):
+    """find, grep -r and ls -lR of the whole project end well."""
+    seeded.platform.sh(f"cd '{seeded.project}'; find . -ls > /dev/null; ls -lR . > /dev/null;"
+                       "grep -rq 'größer' .")
+
+
+CHECKS = [check_experiments, check_runs, check_states, check_params, check_tags, check_metrics,
+          check_a_key_and_one_below_it, check_artifacts, check_deleted, check_models, check_tables,
+          check_nothing_falls_out_of_a_walk]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda f: f.__name__[6:])
+def test_shown(seeded, check):
+    check(seeded)
+
+
+def test_all_of_it_without_the_server(seeded):
+    """An hour later, in another mount, and nobody there to ask."""
+    for check in CHECKS:
+        check(seeded)
+    before = info(seeded.run(seeded.main))["as_of"]
+    starter("stop", seeded.server.folder)
+    seeded.later(3600)
+    for check in CHECKS:
+        check(seeded)
+    assert info(seeded.run(seeded.main))["as_of"] < before
