@@ -49,6 +49,9 @@ int mk_index_history(struct mk_call *call, struct mantik *m, int64_t run_id,
 /* Registered models of the project, and the versions of one. */
 int mk_index_models(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
 int mk_index_versions(struct mk_call *call, struct mantik *m, int64_t model_id) _must_check_;
+/* The name of a model that a run logged; once and for all. */
+int mk_index_logged(struct mk_call *call, struct mantik *m, int64_t project_id,
+		    const char *model_id) _must_check_;
 
 /* The store of a connection, opened once per process. ENOENT no such connection. */
 struct mk_tracking;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include <mantik/model.h>
 #include <mantik/name.h>
 
 #include "cache/blobs.h"
@@ -98,17 +99,22 @@ int mk_place_of_run_model(struct mk_call *call, struct mantik *m, int64_t run_id
 			  struct mk_place *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db,
-			   "SELECT r.project_id, p.connection, o.model_id, NULL, r.changed, r.status"
-			   " FROM run_models o JOIN runs r ON r.id = o.run_id"
-			   " JOIN projects p ON p.id = r.project_id WHERE o.run_id = ?1"
-			   " AND o.name = ?2 AND p.connection IS NOT NULL",
-			   &stmt);
+	_cleanup_pairs_ struct mk_pairs models = {};
+	const char *id = NULL;
+	int r = mk_run_models(call, m, run_id, &models);
 
+	if (r == 0)
+		id = mk_pairs_get(&models, name);
+	if (r == 0)
+		r = mk_db_read(call, m->db,
+			       "SELECT r.project_id, p.connection, ?2, NULL, r.changed, r.status"
+			       " FROM runs r JOIN projects p ON p.id = r.project_id"
+			       " WHERE r.id = ?1 AND ?2 IS NOT NULL AND p.connection IS NOT NULL",
+			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, run_id);
-	mk_bind_text(stmt, 2, name);
+	mk_bind_text(stmt, 2, id);
 	r = get_place(call, stmt, MK_T_LOGGED_MODEL, ret);
 	return r < 0 ? r : r > 0 ? 0 : mk_fail(call, ENOENT, "the run logged no model %s", name);
 }

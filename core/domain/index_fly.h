@@ -30,6 +30,7 @@ mk_flight_fn mk_fly_run;
 mk_flight_fn mk_fly_history;
 mk_flight_fn mk_fly_models; /* index_models.c, and the next */
 mk_flight_fn mk_fly_versions;
+mk_flight_fn mk_fly_logged;
 mk_flight_fn mk_fly_files; /* index_files.c, and the next */
 mk_flight_fn mk_fly_size;
 

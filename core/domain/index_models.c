@@ -212,3 +212,84 @@ int mk_index_versions(struct mk_call *call, struct mantik *m, int64_t model_id)
 	q->remote_id = mk_steal(&name);
 	return mk_index_ask(call, m, q, seen, mk_fly_versions);
 }
+
+/* --- logged by runs ------------------------------------------------------------------------ */
+
+static int take_name(void *arg, const struct mk_t_logged *logged)
+{
+	char **name = arg;
+
+	free(*name);
+	*name = logged->name && *logged->name ? mk_strdup(logged->name) : NULL;
+	return 0;
+}
+
+struct put_name {
+	const struct mk_question *q;
+	const char *name;
+};
+
+static int put_name(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct put_name *put = arg;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, "INSERT OR REPLACE INTO logged_models VALUES (?1, ?2, ?3)",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, put->q->project_id);
+	mk_bind_text(stmt, 2, put->q->remote_id);
+	mk_bind_text(stmt, 3, put->name);
+	return mk_exec(call, stmt);
+}
+
+/* One that has none, or is gone, is called by its id. */
+int mk_fly_logged(struct mk_call *call, struct mk_flight *flight, void *arg)
+{
+	struct mk_question *q = arg;
+	_cleanup_free_ char *name = NULL;
+	int r = q->ops->logged ? q->ops->logged(call, q->store, q->remote_id, take_name, &name) : 0;
+
+	(void)flight;
+	if (r == -EOPNOTSUPP || r == -ENOENT) {
+		mk_error_clear(call);
+		r = 0;
+	}
+	if (r < 0)
+		return r;
+
+	struct put_name put = {q, name ? name : q->remote_id};
+
+	return mk_domain_write(call, q->m, MK_KILLSAFE, put_name, &put);
+}
+
+int mk_index_logged(struct mk_call *call, struct mantik *m, int64_t project_id,
+		    const char *model_id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	_cleanup_free_ char *connection = NULL;
+	_cleanup_buf_ struct mk_buf what = MK_BUF(4096);
+	int r = mk_db_read(call, m->db,
+			   "SELECT connection FROM projects WHERE id = ?1 AND connection IS NOT NULL"
+			   " AND NOT EXISTS (SELECT 1 FROM logged_models WHERE project_id = ?1"
+			   " AND model_id = ?2)",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	mk_bind_text(stmt, 2, model_id);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r;
+	connection = mk_col_dup(stmt, 0);
+	mk_reset(&stmt);
+	if (mk_buf_printf(&what, "logged:%s", model_id) < 0)
+		return mk_fail(call, EREMOTEIO, "a model's id of %zu bytes", strlen(model_id));
+
+	struct mk_question *q = mk_index_question(m, project_id, &connection, mk_buf_text(&what));
+
+	q->remote_id = mk_strdup(model_id);
+	return mk_index_ask(call, m, q, false, mk_fly_logged);
+}

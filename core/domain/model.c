@@ -294,17 +294,70 @@ int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct m
 
 /* --- logged by a run ----------------------------------------------------------------------- */
 
-int mk_run_models(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_list *ret)
+enum { SHORT_ID = 10 }; /* m- and 8 digits */
+
+/* Ids and, beside them, what they are called. */
+static int load(struct mk_call *call, struct mantik *m, int64_t run_id, int64_t *ret_project,
+		struct mk_list *ids, struct mk_list *names)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, "SELECT name FROM run_models WHERE run_id = ?1 ORDER BY name",
+	int r = mk_db_read(call, m->db,
+			   "SELECT r.project_id, o.model_id, ifnull(l.name, '') FROM run_models o"
+			   " JOIN runs r ON r.id = o.run_id LEFT JOIN logged_models l"
+			   " ON l.project_id = r.project_id AND l.model_id = o.model_id"
+			   " WHERE o.run_id = ?1 ORDER BY ifnull(l.name, o.model_id), o.model_id",
 			   &stmt);
 
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, run_id);
 	while ((r = mk_step(call, stmt)) > 0) {
-		r = mk_list_add(ret, mk_col_text(stmt, 0));
+		*ret_project = mk_col_int(stmt, 0);
+		r = mk_list_add(ids, mk_col_text(stmt, 1));
+		if (r == 0)
+			r = mk_list_add(names, mk_col_text(stmt, 2));
+		if (r < 0)
+			return mk_fail(call, -r, "out of memory for the models of a run");
+	}
+	return r;
+}
+
+int mk_run_models_any(struct mk_call *call, struct mantik *m, int64_t run_id)
+{
+	_cleanup_list_ struct mk_list ids = {}, names = {};
+	int64_t project;
+	int r = load(call, m, run_id, &project, &ids, &names);
+
+	return r < 0 ? r : ids.n > 0;
+}
+
+/* Names stand beside each other when they are sorted. */
+static bool is_twin(const struct mk_list *names, size_t i)
+{
+	return (i > 0 && strcmp(names->v[i - 1], names->v[i]) == 0) ||
+	       (i + 1 < names->n && strcmp(names->v[i + 1], names->v[i]) == 0);
+}
+
+int mk_run_models(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_pairs *ret)
+{
+	_cleanup_list_ struct mk_list ids = {}, names = {}, again = {}, known = {};
+	int64_t project = 0;
+	int r = load(call, m, run_id, &project, &ids, &names);
+
+	for (size_t i = 0; r == 0 && i < ids.n; i++)
+		r = *names.v[i] ? 0 : mk_index_logged(call, m, project, ids.v[i]);
+	if (r == 0)
+		r = load(call, m, run_id, &project, &again, &known);
+	for (size_t i = 0; r == 0 && i < again.n; i++) {
+		_cleanup_buf_ struct mk_buf name = MK_BUF(64 << 10);
+		const char *called = *known.v[i] ? known.v[i] : again.v[i];
+
+		(void)mk_buf_puts(&name, called);
+		if (is_twin(&known, i))
+			(void)mk_buf_printf(&name, ".%.*s", SHORT_ID, again.v[i]);
+		r = mk_buf_check(&name);
+		if (r == 0)
+			r = mk_pairs_set(ret, mk_buf_text(&name), again.v[i]);
 		if (r < 0)
 			return mk_fail(call, -r, "out of memory for the models of a run");
 	}

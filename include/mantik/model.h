@@ -47,8 +47,11 @@ int mk_version_get(struct mk_call *call, struct mantik *m, int64_t id,
 int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id,
 		    struct mk_buf *ret) _must_check_;
 
-/* Names of the models a run logged. */
+/* The models a run logged: what they are called here, each with the store's id of it. Those of one
+ * name have the first digits of the id behind it. */
 int mk_run_models(struct mk_call *call, struct mantik *m, int64_t run_id,
-		  struct mk_list *ret) _must_check_;
+		  struct mk_pairs *ret) _must_check_;
+/* 1 there are some, 0 not; asks nobody. */
+int mk_run_models_any(struct mk_call *call, struct mantik *m, int64_t run_id) _must_check_;
 
 #endif

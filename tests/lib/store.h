@@ -83,7 +83,7 @@ static inline int store_run(struct mk_call *call, struct mk_tracking *t, const c
 		{"tweets", "d1", "http", "{\"url\": \"http://x/y\"}", "training"},
 		{"more: #1", "d2", "local", "", ""},
 	};
-	static const char *const models[] = {"m-1"};
+	static const char *const models[] = {"m-0123456789", "m-1", "m-2"};
 	bool is_fold = strcmp(id, RUN_ID("b")) == 0;
 	const struct mk_t_run run = {
 		.id = is_fold ? RUN_ID("b") : RUN_ID("a"),
@@ -103,7 +103,7 @@ static inline int store_run(struct mk_call *call, struct mk_tracking *t, const c
 		.datasets = datasets,
 		.n_datasets = is_fold ? 0 : 2,
 		.models = models,
-		.n_models = !is_fold,
+		.n_models = is_fold ? 0 : 3,
 	};
 	int r = answer(call, t);
 
@@ -152,6 +152,17 @@ static inline int store_models(struct mk_call *call, struct mk_tracking *t, char
 	return r < 0 || t->no_models
 		       ? r
 		       : emit(arg, &(struct mk_t_model){.name = ".odd/name", .created = MK_SEC});
+}
+
+static inline int store_logged(struct mk_call *call, struct mk_tracking *t, const char *id,
+			       mk_t_logged_emit *emit, void *arg)
+{
+	int r = answer(call, t);
+
+	return r < 0 ? r
+		     : emit(arg, &(struct mk_t_logged){
+					 .id = id,
+					 .name = strcmp(id, "m-1") == 0 ? "net/a" : "twin"});
 }
 
 static inline int store_versions(struct mk_call *call, struct mk_tracking *t, const char *model,
@@ -273,6 +284,7 @@ static const struct mk_tracking_ops fake = {
 	.read = store_read,
 	.models = store_models,
 	.versions = store_versions,
+	.logged = store_logged,
 };
 
 static inline int insert(struct mk_call *call, struct mk_conn *conn, void *arg)

@@ -91,8 +91,9 @@ def test_models(seen):
     assert f"\nrun: {os.path.basename(seen.run())}\n" in text
     assert "\naliases: [champion]\nstatus: READY\ndescription: second\n" in text
     logged = os.path.join(seen.run(), "models")
-    assert len(os.listdir(logged)) == 1
-    check_same(os.path.join(logged, os.listdir(logged)[0]),
+    names = os.listdir(logged)
+    assert len(names) == 1 and not names[0].startswith("m-"), names
+    check_same(os.path.join(logged, names[0]),
                glob.glob(f"{seen.server.artifacts}/*/models/{seen.ids['logged_model']}/artifacts")[0])
 
 

@@ -68,9 +68,13 @@ static void models_of_a_run(void)
 	STORE(p, t);
 	CLIENT(c, p);
 
-	CHECK_LS(&c, TRAIN "/models", "m-1");
-	CHECK_LS(&c, TRAIN "/models/m-1", "big.bin empty model.yaml plots");
-	CHECK_LS(&c, TRAIN "/models/m-1/plots/deep", "größe.txt");
+	CHECK_LS(&c, TRAIN "/models", "net%2Fa twin.m-01234567 twin.m-2");
+	t.asked = 0;
+	later(&p);
+	CHECK_LS(&c, TRAIN "/models", "net%2Fa twin.m-01234567 twin.m-2");
+	CHECK_INT(t.asked, 1); /* for the run: a name is for good */
+	CHECK_LS(&c, TRAIN "/models/net%2Fa", "big.bin empty model.yaml plots");
+	CHECK_LS(&c, TRAIN "/models/net%2Fa/plots/deep", "größe.txt");
 	CHECK_INT(client_stat(&c, TRAIN "/models/m-2", NULL), -ENOENT);
 	CHECK_INT(client_stat(&c, FOLD "/models", NULL), -ENOENT);
 	CHECK_LS(&c, TRAIN "/artifacts", "big.bin empty model.yaml plots");

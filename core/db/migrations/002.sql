@@ -66,6 +66,14 @@ CREATE TABLE run_models (
 	PRIMARY KEY (run_id, model_id)
 ) STRICT, WITHOUT ROWID;
 
+-- What those are called, once the store was asked.
+CREATE TABLE logged_models (
+	project_id	INTEGER NOT NULL,
+	model_id	TEXT NOT NULL,
+	name		TEXT NOT NULL,
+	PRIMARY KEY (project_id, model_id)
+) STRICT, WITHOUT ROWID;
+
 -- Registered models of a project and their versions.
 CREATE TABLE models (
 	id		INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -232,15 +232,12 @@ int fs_alias_link(struct fs_at *at, struct mk_buf *target)
 int fs_run_models_stat(struct fs_at *at, struct fs_stat *st)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
-	_cleanup_list_ struct mk_list names = {};
 	int r = fs_run_get(at, at->object, &run);
 
 	if (r == 0)
-		r = mk_run_models(at->call, at->m, at->object, &names);
-	if (r < 0)
-		return r;
-	if (!names.n)
-		return -ENOENT;
+		r = mk_run_models_any(at->call, at->m, at->object);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
 	st->size = 0;
 	st->mtime = run->run.changed;
 	return 0;
@@ -248,7 +245,7 @@ int fs_run_models_stat(struct fs_at *at, struct fs_stat *st)
 
 int fs_run_models_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 {
-	_cleanup_list_ struct mk_list names = {};
+	_cleanup_pairs_ struct mk_pairs names = {};
 	struct emitting e = {at, emit, arg};
 	int r = mk_run_models(at->call, at->m, at->object, &names);
 
@@ -256,14 +253,14 @@ int fs_run_models_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *ar
 	for (size_t i = 0; r == 0 && i < names.n; i++) {
 		struct fs_child child = {.row = fs_placeholder(at->row, 0)};
 
-		r = emit_named(&e, names.v[i], &child);
+		r = emit_named(&e, names.v[i].key, &child);
 	}
 	return r;
 }
 
 int fs_run_models_find(struct fs_at *at, const char *name, struct fs_child *child)
 {
-	_cleanup_list_ struct mk_list names = {};
+	_cleanup_pairs_ struct mk_pairs names = {};
 	_cleanup_buf_ struct mk_buf real = MK_BUF(4096);
 	int r = real_name(name, &real);
 
@@ -271,7 +268,7 @@ int fs_run_models_find(struct fs_at *at, const char *name, struct fs_child *chil
 		r = mk_run_models(at->call, at->m, at->object, &names);
 	if (r < 0)
 		return r;
-	if (!mk_list_has(&names, mk_buf_text(&real)))
+	if (!mk_pairs_get(&names, mk_buf_text(&real)))
 		return -ENOENT;
 	child->row = fs_placeholder(at->row, 0);
 	return 0;
