@@ -19,7 +19,6 @@
 enum {
 	MOST_PAGES = 10000,
 	IDS_AT_ONCE = 100,    /* experiments of one question */
-	POINTS_MAX = 50 << 20, /* of one metric */
 	LOST_ONES = 50,	      /* asked one by one */
 };
 static const int64_t overlap = 3600 * MK_SEC, all_again = 86400 * MK_SEC;
@@ -312,42 +311,4 @@ int mk_fly_run(struct mk_call *call, struct mk_flight *flight, void *arg)
 	else if (r < 0)
 		return r;
 	return mk_domain_write(call, q->m, MK_KILLSAFE, put_run, &put);
-}
-
-/* --- a metric's history -------------------------------------------------------------------- */
-
-struct put_history {
-	const struct mk_question *q;
-	const struct mk_point *points;
-	size_t n;
-};
-
-static int put_history(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	const struct put_history *put = arg;
-
-	return mk_index_put_history(call, conn, put->q->object, put->q->key, put->points, put->n);
-}
-
-int mk_fly_history(struct mk_call *call, struct mk_flight *flight, void *arg)
-{
-	struct mk_question *q = arg;
-	_cleanup_free_ char *token = NULL;
-	_cleanup_free_ struct mk_point *points = NULL;
-	struct put_history put = {.q = q};
-	int r, n = 0;
-
-	q->asked = mk_now_real();
-	do {
-		r = q->ops->history(call, q->store, q->remote_id, q->key, &token, &points, &put.n);
-		if (r == 0)
-			r = turn(call, flight, q, ++n);
-		if (r == 0 && put.n > POINTS_MAX)
-			r = mk_fail(call, EFBIG, "metric \"%s\": more than %d points", q->key,
-				    POINTS_MAX);
-	} while (r == 0 && token);
-	if (r < 0)
-		return r;
-	put.points = points;
-	return mk_domain_write(call, q->m, MK_KILLSAFE, put_history, &put);
 }

@@ -22,8 +22,5 @@ int mk_index_put_experiments(struct mk_call *call, struct mk_conn *conn, int64_t
 /* One page of runs; a run of an unknown experiment is left out. site: shown as their site. */
 int mk_index_put_runs(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 		      const char *site, const struct mk_page *page) _must_check_;
-/* All points of a metric, in the store's order. What is there already and the same stays. */
-int mk_index_put_history(struct mk_call *call, struct mk_conn *conn, int64_t run_id,
-			 const char *key, const struct mk_point *points, size_t n) _must_check_;
 
 #endif

@@ -19,7 +19,7 @@ struct mk_tracking {
 	int slow_ms;
 	bool live; /* run 0 */
 	bool no_run;
-	_Atomic int asked, asked_run, asked_history;
+	_Atomic int asked, asked_run, asked_history, asked_tail;
 };
 
 static int answer(struct mk_call *call, struct mk_tracking *t)
@@ -137,6 +137,26 @@ static int store_history(struct mk_call *call, struct mk_tracking *t, const char
 	return 0;
 }
 
+static int store_tail(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		      const char *key, int64_t known, const struct mk_point *last,
+		      struct mk_point **points, size_t *n)
+{
+	int r = answer(call, t);
+
+	(void)run_id;
+	(void)key;
+	atomic_fetch_add(&t->asked_tail, 1);
+	if (r < 0)
+		return r;
+	if (known > t->n_points || last->value != t->first_value + (double)(known - 1))
+		return mk_fail(call, ESTALE, "fake: does not go on from there");
+	*points = realloc(*points, (*n + (size_t)t->n_points) * sizeof(**points));
+	for (int64_t i = known; i < t->n_points; i++)
+		(*points)[(*n)++] =
+			(struct mk_point){i, t->first_value + (double)i, 1000 * MK_SEC};
+	return 0;
+}
+
 static const struct mk_tracking_ops fake = {
 	.kind = "fake",
 	.close = store_close,
@@ -144,6 +164,7 @@ static const struct mk_tracking_ops fake = {
 	.runs = store_runs,
 	.run = store_run,
 	.history = store_history,
+	.tail = store_tail,
 };
 
 /* --- a platform with such a store ------------------------------------------------------------ */
@@ -376,12 +397,15 @@ static void a_history_grows_and_may_change(void)
 	read_history(&p, id, &b, &count);
 	CHECK_INT(count, 5);
 	CHECK(b.len > a.len && memcmp(a.data, b.data, a.len) == 0);
+	CHECK_INT(t.asked_history, 1); /* the end alone was asked for */
+	CHECK_INT(t.asked_tail, 1);
 	t.first_value = 100; /* written anew */
 	later(&p);
 	CHECK_INT(mk_index_run(&p.call, p.m, id), 0);
 	read_history(&p, id, &c, &count);
 	CHECK_INT(count, 5);
 	CHECK(strncmp(mk_buf_text(&c), "0\t100\t", 6) == 0);
+	CHECK_INT(t.asked_history, 2); /* the end did not fit */
 }
 
 static void names_are_exchanged(void)
