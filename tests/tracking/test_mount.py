@@ -285,6 +285,8 @@ def check_tables(seeded):
                 assert read(f"{run}/params/{key[7:]}") == value + "\n", (name, key)
     board = rows(f"{seeded.project}/experiments/{WIND}/leaderboard.tsv")
     assert {r["run"] for r in board} == {n for n, r in table.items() if r["status"] == "FINISHED"}
+    order = [float(r["metrics.val/rmse"]) for r in board if r["metrics.val/rmse"]]
+    assert order == sorted(order) and len(order) > 5  # the lower the better, says the experiment
 
 
 def check_nothing_falls_out_of_a_walk(seeded):
