@@ -30,7 +30,8 @@ static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t unti
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT id FROM runs WHERE deleted > 0 AND status >= 2 AND"
+			   "SELECT id FROM runs WHERE deleted > 0 AND status >= 2"
+			   " AND remote_id IS NULL AND"
 			   " (?1 = 0 OR id = ?1) AND deleted <= ?2 ORDER BY id",
 			   &stmt);
 

@@ -161,6 +161,20 @@ static void nothing_is_written(void)
 	CHECK_INT(attr.st.st_mode, S_IFREG | 0444);
 }
 
+static int delete_all(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	(void)arg;
+	return mk_domain_run(call, conn, "UPDATE runs SET deleted = 5 WHERE ?1 = 0", 0, 0);
+}
+
+static void what_the_server_deleted_is_not_swept_up(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, delete_all, NULL), 0);
+	CHECK_INT(mk_run_gc(&p.call, p.m, 0, 0), 0);
+}
+
 static void an_experiment_is_told(void)
 {
 	STORE(p, t);
@@ -188,5 +202,6 @@ int main(void)
 	return RUN(TEST(models_of_the_project), TEST(models_that_went), TEST(models_of_a_run),
 		   TEST(ours_have_none),
 		   TEST(nested_runs_know_each_other), TEST(what_its_runs_do_not_have),
-		   TEST(nothing_is_written), TEST(an_experiment_is_told));
+		   TEST(nothing_is_written),
+		   TEST(what_the_server_deleted_is_not_swept_up), TEST(an_experiment_is_told));
 }

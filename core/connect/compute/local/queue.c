@@ -38,7 +38,8 @@ int mk_local_list(struct mk_call *call, struct mk_site *site, mk_job_emit *emit,
 	int r = mk_db_read(
 		call, site->m->db,
 		"SELECT r.uid, r.job_id, r.status, r.raw_status, r.reason, r.submitted, r.started"
-		" FROM runs r WHERE r.status < 2 AND r.site = ?1 ORDER BY r.id",
+		" FROM runs r WHERE r.status < 2 AND r.site = ?1"
+		" AND r.remote_id IS NULL ORDER BY r.id",
 		&stmt);
 
 	if (r < 0)
