@@ -138,9 +138,6 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 	}
 	if (r == 0)
 		r = write_summary(call, conn, id, points, n);
-	if (r == 0) /* metrics.tsv knows more now, though nothing happened to the run */
-		r = mk_domain_run(call, conn,
-				  "UPDATE runs SET generation = generation + 1 WHERE id = ?1", run_id, 0);
 	if (r == 0)
 		r = mk_db_changed(call, conn, "run", run_id);
 	return r;

@@ -227,10 +227,26 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
 	return mk_fail(call, ESTALE, "metric \"%s\": its history changed", key);
 }
 
+/* 1: mirrored from a store, 0: ours. */
+static int is_mirrored(struct mk_call *call, struct mantik *m, int64_t id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db,
+			   "SELECT 1 FROM runs WHERE id = ? AND remote_id IS NOT NULL", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	return mk_step(call, stmt);
+}
+
+/* Of a mirrored run it says what its store says: the last points. More would be another text once
+ * a history has been read, and copies of an ended run would differ. */
 int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id, struct mk_buf *ret)
 {
 	_cleanup_(mk_metrics_free) struct mk_metrics metrics = {};
-	int r = mk_run_metrics(call, m, id, &metrics);
+	int mirrored = is_mirrored(call, m, id);
+	int r = mirrored < 0 ? mirrored : mk_run_metrics(call, m, id, &metrics);
 
 	if (r < 0)
 		return r;
@@ -246,7 +262,7 @@ int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id, str
 		mk_tsv_put(ret, metric->key);
 		(void)mk_buf_printf(ret, "\t%s\t%lld\t%s\t", last, (long long)metric->last.step,
 				    time);
-		if (metric->bytes < 0) /* its history was not asked for */
+		if (mirrored)
 			(void)mk_buf_puts(ret, "\t\t\t\t\n");
 		else if (isnan(metric->min)) /* no number among them */
 			(void)mk_buf_printf(ret, "\t\t\t\t%lld\n", (long long)metric->count);

@@ -193,10 +193,10 @@ def check_metrics(seeded):
     table = {row["key"]: row for row in rows(f"{run}/metrics.tsv")}
     assert set(table) == set(expected)
     assert bits(float(table["loss"]["last"])) == bits(expected["loss"][-1][1])
-    assert (table["loss"]["step"], table["loss"]["count"]) == ("999", "1000")
-    assert bits(float(table["loss"]["max"])) == bits(max(p[1] for p in expected["loss"]))
+    assert table["loss"]["step"] == "999"
     assert (table["steps"]["last"], table["steps"]["step"]) == ("91", "9")
-    assert (table["steps"]["min"], table["steps"]["min_step"]) == ("-30", "-3")
+    # Not told by the server, and the same text whatever has been read: copies stay the same.
+    assert {row[c] for row in table.values() for c in ("min", "max", "count")} == {""}
     assert table["only nan"]["last"] == "nan"
 
 

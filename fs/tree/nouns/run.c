@@ -150,9 +150,8 @@ int fs_info_stat(struct fs_at *at, struct fs_stat *st)
 	if (r < 0)
 		return r;
 	st->mtime = run->run.changed;
-	st->generation = run->run.generation +
-			(uint64_t)(at->row->which == 2 ? run->run.changed :
-				   run->run.remote_id ? run->run.as_of : 0);
+	st->generation = at->row->which == 2 ? (uint64_t)run->run.changed :
+			 run->run.generation + (uint64_t)(run->run.remote_id ? run->run.as_of : 0);
 	/* Runs that are nested in a store's run come and go without one word about it. */
 	st->live = !mk_status_final(run->run.status) ||
 		   (run->run.remote_id && at->row->which != 2);
