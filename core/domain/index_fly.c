@@ -136,7 +136,7 @@ static int ask_runs(struct mk_call *call, struct mk_flight *flight, const struct
 	int r, n = 0;
 
 	do {
-		_cleanup_page_ struct mk_page page = {};
+		_cleanup_page_ struct mk_page page = {.asked = mk_now_real()};
 
 		r = q->ops->runs(call, q->store, query, &token, mk_page_add_run, &page);
 		if (r == 0)
@@ -302,7 +302,7 @@ int mk_fly_run(struct mk_call *call, struct mk_flight *flight, void *arg)
 	struct put_run put = {.q = q, .page = &page};
 	int r;
 
-	q->asked = mk_now_real();
+	q->asked = page.asked = mk_now_real();
 	r = q->ops->run(call, q->store, q->remote_id, mk_page_add_run, &page);
 	mk_flight_moved(flight);
 	put.gone = r == -ENOENT;

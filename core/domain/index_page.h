@@ -23,7 +23,8 @@ struct mk_page {
 	size_t n_experiments, cap_experiments;
 	struct mk_page_model *models;
 	size_t n_models, cap_models;
-	size_t model; /* whose versions are being added */
+	size_t model;  /* whose versions are being added */
+	int64_t asked; /* when the store was: as_of of what came */
 };
 void mk_page_free(struct mk_page *page);
 #define _cleanup_page_ _cleanup_(mk_page_free)

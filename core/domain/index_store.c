@@ -186,7 +186,8 @@ static const char *tag(const struct mk_t_run *run, const char *key)
 }
 
 static int update_run(struct mk_call *call, struct mk_conn *conn, int64_t id,
-		      int64_t experiment_id, const struct mk_t_run *run, int64_t digest)
+		      int64_t experiment_id, const struct mk_t_run *run, int64_t digest,
+		      int64_t as_of)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(
@@ -195,7 +196,7 @@ static int update_run(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		" ended = ?6, changed = max(changed + 1, ?7), user = ?8, artifact_uri = ?9,"
 		" deleted = CASE WHEN ?10 THEN iif(deleted, deleted, ?11) ELSE 0 END,"
 		" generation = generation + 1, remote_digest = ?12, parent = ?13,"
-		" commit_id = ?14, repository = ?15, branch = ?16, entry_point = ?17"
+		" commit_id = ?14, repository = ?15, branch = ?16, entry_point = ?17, as_of = ?18"
 		" WHERE id = ?1",
 		&stmt);
 
@@ -218,6 +219,7 @@ static int update_run(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	mk_bind_text(stmt, 15, tag(run, "mlflow.source.git.repoURL"));
 	mk_bind_text(stmt, 16, tag(run, "mlflow.source.git.branch"));
 	mk_bind_text(stmt, 17, tag(run, "mlflow.project.entryPoint"));
+	mk_bind_int(stmt, 18, as_of);
 	return mk_exec(call, stmt);
 }
 
@@ -320,14 +322,17 @@ static int put_models(struct mk_call *call, struct mk_conn *conn, int64_t id,
 
 /* 1 it changed something, 0 not. */
 static int put_run(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
-		   const char *site, const struct mk_t_run *run)
+		   const char *site, const struct mk_t_run *run, int64_t as_of)
 {
 	struct known known = {};
 	int64_t experiment_id, digest = mk_page_digest(run);
 	int r = find_run(call, conn, project_id, run->id, &known);
 
-	if (r < 0 || (r > 0 && known.digest == digest))
-		return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	if (r > 0 && known.digest == digest)
+		return mk_domain_run(call, conn, "UPDATE runs SET as_of = ?2 WHERE id = ?1", known.id,
+				     as_of);
 
 	bool is_new = r == 0;
 
@@ -336,7 +341,7 @@ static int put_run(struct mk_call *call, struct mk_conn *conn, int64_t project_i
 		return r;
 	r = is_new ? insert_run(call, conn, project_id, experiment_id, site, run, &known.id) : 0;
 	if (r == 0)
-		r = update_run(call, conn, known.id, experiment_id, run, digest);
+		r = update_run(call, conn, known.id, experiment_id, run, digest, as_of);
 	if (r == 0)
 		r = put_pairs(call, conn, known.id, "DELETE FROM params WHERE run_id = ?1",
 			      "INSERT OR REPLACE INTO params VALUES (?1, ?2, ?3)", run->params,
@@ -364,7 +369,7 @@ int mk_index_put_runs(struct mk_call *call, struct mk_conn *conn, int64_t projec
 	bool changed = false;
 
 	for (size_t i = 0; i < page->n_runs; i++) {
-		int r = put_run(call, conn, project_id, site, &page->runs[i]);
+		int r = put_run(call, conn, project_id, site, &page->runs[i], page->asked);
 
 		if (r < 0)
 			return r;

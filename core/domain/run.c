@@ -124,19 +124,24 @@ int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id, struct
 	return 0;
 }
 
-int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_run *ret)
+int mk_run_peek(struct mk_call *call, struct mantik *m, int64_t id, struct mk_run *ret)
 {
 	struct mk_conn *conn;
-	_cleanup_(mk_run_free) struct mk_run run = {};
 	int r = mk_db_reader(call, m->db, &conn);
 
-	if (r == 0)
-		r = mk_run_get_in(call, conn, id, &run);
+	return r < 0 ? r : mk_run_get_in(call, conn, id, ret);
+}
+
+int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_run *ret)
+{
+	_cleanup_(mk_run_free) struct mk_run run = {};
+	int r = mk_run_peek(call, m, id, &run);
+
 	if (r == 0 && mk_run_is_old(&run)) {
 		r = mk_index_run(call, m, id);
 		mk_run_free(&run);
 		if (r == 0)
-			r = mk_run_get_in(call, conn, id, &run);
+			r = mk_run_peek(call, m, id, &run);
 	}
 	if (r < 0)
 		return r;

@@ -85,6 +85,9 @@ bool mk_run_is_old(const struct mk_run *run);
  * not answer it is what it was, as_of says when. */
 int mk_run_get(struct mk_call *call, struct mantik *m, int64_t id,
 	       struct mk_run *ret) _must_check_;
+/* The same as it is known, whatever its age: nobody is asked. */
+int mk_run_peek(struct mk_call *call, struct mantik *m, int64_t id,
+		struct mk_run *ret) _must_check_;
 /* By exact directory name in runs/ (or runs/deleted/). ENOENT. *ret_id only: one index probe. */
 int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *dir,
 		bool deleted, int64_t *ret_id) _must_check_;

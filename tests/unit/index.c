@@ -252,7 +252,14 @@ static void all_of_it_is_mirrored(void)
 	CHECK_INT(mk_run_values(&p.call, p.m, id, MK_PARAM, &params), 0);
 	NEED(params.n == 2);
 	CHECK_TEXT(mk_pairs_get(&params, "opt/name"), "adam");
-	CHECK_INT(t.asked_run, 1); /* as_of: this one was looked at */
+	CHECK_INT(t.asked_run, 0); /* the list has told all of it */
+	mk_run_free(&run);
+	later(&p);
+	CHECK_INT(mk_run_peek(&p.call, p.m, id, &run), 0);
+	CHECK_INT(t.asked_run, 0);
+	mk_run_free(&run);
+	CHECK_INT(mk_run_get(&p.call, p.m, id, &run), 0);
+	CHECK_INT(t.asked_run, 1);
 }
 
 static void a_second_look_costs_little(void)
@@ -431,6 +438,7 @@ static void a_run_that_is_gone(void)
 	CHECK_INT(count_runs(&p, project, false), 3);
 	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-1.00000000", false, &id), 0);
 	t.no_run = true;
+	later(&p);
 	CHECK_INT(mk_run_get(&p.call, p.m, id, &run), 0);
 	CHECK(run.deleted);
 	CHECK_TEXT(run.reason, "gone at the server");

@@ -48,7 +48,7 @@ int fs_experiment_runs_find(struct fs_at *at, const char *name, struct fs_child 
 
 	if (r < 0)
 		return r;
-	r = fs_run_get(at, id, &run);
+	r = fs_run_peek(at, id, &run);
 	if (r < 0)
 		return r;
 	if (run->run.experiment_id != at->object)
@@ -61,7 +61,7 @@ int fs_experiment_runs_find(struct fs_at *at, const char *name, struct fs_child 
 int fs_experiment_run_stat(struct fs_at *at, struct fs_stat *st)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
-	int r = fs_run_get(at, at->object, &run);
+	int r = fs_run_peek(at, at->object, &run);
 
 	if (r < 0)
 		return r;
@@ -73,7 +73,7 @@ int fs_experiment_run_stat(struct fs_at *at, struct fs_stat *st)
 int fs_experiment_run_link(struct fs_at *at, struct mk_buf *target)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
-	int r = fs_run_get(at, at->object, &run);
+	int r = fs_run_peek(at, at->object, &run);
 
 	return r < 0 ? r : mk_buf_printf(target, "%s%s", up, run->run.dir);
 }
