@@ -67,7 +67,11 @@ static struct summary sum_up(const struct mk_point *points, size_t n)
 	char line[96];
 
 	for (size_t i = 0; i < n; i++) {
-		s.bytes += (int64_t)mk_point_write(&writer, &points[i], line);
+		struct mk_point point = points[i];
+
+		if (point.value == 0)
+			point.value = 0; /* the database knows no -0.0; the size is that of what it gives */
+		s.bytes += (int64_t)mk_point_write(&writer, &point, line);
 		if (isnan(points[i].value))
 			continue;
 		if (isnan(s.min) || points[i].value < s.min) {
