@@ -328,9 +328,18 @@ int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, in
 	static const char of_project[] = "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0"
 					 " AND user = ?1 ORDER BY id DESC LIMIT 1",
 			  of_any[] = "SELECT id FROM runs WHERE deleted = 0 AND user = ?1"
-				     " ORDER BY id DESC LIMIT 1";
+				     " AND remote_id IS NULL ORDER BY id DESC LIMIT 1",
+			  /* mirrored as they were met: the newest first */
+			  of_store[] = "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0"
+				       " AND user = ?1 ORDER BY submitted DESC, id LIMIT 1";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, project_id ? of_project : of_any, &stmt);
+	int foreign = project_id ? mk_index_foreign(call, m, project_id) : 0;
+	int r = foreign < 0 ? foreign :
+			      mk_db_read(call, m->db,
+					 foreign      ? of_store
+					 : project_id ? of_project
+						      : of_any,
+					 &stmt);
 
 	if (r < 0)
 		return r;

@@ -3,7 +3,7 @@
  * How remotes are, for this process: whether to ask them at all, and what .mantik/connections/ and
  * site.yaml say of them. The first time-out or refused connection opens the breaker: for 1 s, then
  * 2 s … 60 s, requests fail at once instead of making everybody wait in turn (architecture F3).
- * The first answer closes it. When the time is up one request goes through to see. Any thread;
+ * The first answer closes it; that of a proxy for a server that does not answer (502, 504) is none. When the time is up one request goes through to see. Any thread;
  * never waits.
  */
 #ifndef MK_HEALTH_H

@@ -245,6 +245,11 @@ static void note(struct mk_call *call, const struct mk_wire *wire, int r)
 
 	if (wire->answer.status) /* somebody did answer */
 		code = 0;
+	if (wire->answer.status == 502 || wire->answer.status == 504) {
+		code = EHOSTUNREACH;
+		text = wire->answer.status == 502 ? "nobody answers behind its proxy (HTTP 502)"
+						  : "nobody answers behind its proxy (HTTP 504)";
+	}
 	/* The remote's name stands before it anyway. */
 	if (text && strncmp(text, wire->label, label) == 0 && text[label] == ':')
 		text += label + 2;

@@ -62,7 +62,7 @@ static int emit_run(struct mk_tracking *t, int i, mk_t_run_emit *emit, void *arg
 		.id = id,
 		.experiment_id = i % 2 ? "2" : "1",
 		.name = name,
-		.user = "ana",
+		.user = mk_domain_user(),
 		.status = i == 0 && t->live ? MK_RUNNING : MK_FINISHED,
 		.started = (1000 + (int64_t)i) * 4000 * MK_SEC,
 		.ended = (1001 + (int64_t)i) * 4000 * MK_SEC,
@@ -262,6 +262,20 @@ static void all_of_it_is_mirrored(void)
 	CHECK_INT(t.asked_run, 1);
 }
 
+static void the_latest_is_the_newest_start(void)
+{
+	STORE(p, t, .n_runs = 5);
+	_cleanup_(mk_run_free) struct mk_run run = {};
+	int64_t id;
+
+	CHECK_INT(count_runs(&p, project, false), 5);
+	CHECK_INT(mk_run_latest(&p.call, p.m, project, &id), 0);
+	CHECK_INT(mk_run_get(&p.call, p.m, id, &run), 0);
+	CHECK_TEXT(run.name, "run-4");
+	CHECK_INT(mk_run_latest(&p.call, p.m, 0, &id), 0);
+	CHECK_INT(id, 0); /* of ours there is none */
+}
+
 static void a_second_look_costs_little(void)
 {
 	STORE(p, t, .n_runs = 2500);
@@ -457,7 +471,8 @@ static void two_connections_to_one_store(void)
 
 int main(void)
 {
-	return RUN(TEST(all_of_it_is_mirrored), TEST(a_second_look_costs_little),
+	return RUN(TEST(all_of_it_is_mirrored), TEST(the_latest_is_the_newest_start),
+		   TEST(a_second_look_costs_little),
 		   TEST(what_was_seen_is_there_without_the_store),
 		   TEST(never_seen_is_the_stores_error), TEST(who_may_not_wait_is_sent_to_the_lane),
 		   TEST(one_asks_for_all), TEST(who_is_interrupted_leaves),
