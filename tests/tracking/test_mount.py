@@ -20,7 +20,7 @@ WIND, ODD = "wind-forecast", "Übung 2%2Fβ: odd names"
 full = pytest.mark.full
 MODES = [
     pytest.param((NEWEST, ()), id="newest"),
-    pytest.param((OLD, ()), id="2.9.2"),
+    pytest.param((OLD, ()), id="2.9.2", marks=full),
     pytest.param((NEWEST, ("--file-store",)), id="newest-files"),
     pytest.param((NEWEST, ("nginx",)), id="newest-nginx"),
     pytest.param((NEWEST, ("--auth",)), id="newest-auth", marks=full),
