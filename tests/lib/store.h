@@ -17,10 +17,10 @@
 enum { BIG = 3000000 };
 
 struct mk_tracking {
-	int fails;
+	_Atomic int fails;
 	bool live, no_models, no_sizes, no_totals, ignores_ranges;
-	char version; /* of all bytes */
-	int64_t big;  /* bytes of big.bin */
+	_Atomic char version; /* of all bytes; a stream of before may still go on */
+	_Atomic int64_t big;  /* bytes of big.bin */
 	_Atomic int asked, asked_files, asked_bytes;
 };
 
