@@ -169,10 +169,6 @@ int mk_index_store(struct mk_call *call, struct mantik *m, const char *connectio
 
 /* --- projects of connections --------------------------------------------------------------- */
 
-struct collected {
-	struct mk_list names;
-};
-
 static int collect(void *arg, const struct mk_connection *connection)
 {
 	struct mk_list *names = arg;

@@ -63,8 +63,8 @@ static int put_tags(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	return mk_exec(call, primary);
 }
 
-static int id_of(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
-		 const char *remote_id, int64_t *ret)
+int mk_index_experiment_id(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+			   const char *remote_id, int64_t *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
@@ -115,7 +115,7 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	if (r < 0 || !mk_rows_changed(conn))
 		return r;
 	*changed = true;
-	r = id_of(call, conn, project_id, experiment->id, &id);
+	r = mk_index_experiment_id(call, conn, project_id, experiment->id, &id);
 	if (r > 0)
 		r = put_tags(call, conn, id, experiment);
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);

@@ -101,11 +101,6 @@ int mk_fly_experiments(struct mk_call *call, struct mk_flight *flight, void *arg
 
 /* --- runs ---------------------------------------------------------------------------------- */
 
-struct ids {
-	struct mk_list remote;
-	int64_t *own;
-};
-
 /* The experiments of the question that are there. */
 static int find_experiments(struct mk_call *call, const struct mk_question *q, struct mk_list *ret)
 {
@@ -162,8 +157,8 @@ static int ask_db(struct mk_call *call, const struct mk_question *q, const char 
 	return r < 0 ? r : 0;
 }
 
-/* Runs that live here but were not among the live ones of the store, or that are deleted here and
- * may have come back: changed_before the question was asked. */
+/* Runs that live here and were not asked about in the last half minute: an end is no new start, so the
+ * listing may not have told it. */
 static int ask_lost(struct mk_call *call, struct mk_flight *flight, struct mk_question *q)
 {
 	static const char sql[] = "SELECT remote_id FROM runs WHERE project_id = ?1"

@@ -80,24 +80,6 @@ static int find_run(struct mk_call *call, struct mk_conn *conn, int64_t project_
 	return r;
 }
 
-static int find_experiment(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
-			   const char *remote_id, int64_t *ret)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT id FROM experiments WHERE project_id = ?1 AND remote_id = ?2",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, project_id);
-	mk_bind_text(stmt, 2, remote_id);
-	r = mk_step(call, stmt);
-	if (r > 0)
-		*ret = mk_col_int(stmt, 0);
-	return r;
-}
-
 /* The store's id where it is one of ours in form and nobody has it (two connections may show one
  * store), else one made of both. */
 static int choose_uid(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
@@ -336,7 +318,7 @@ static int put_run(struct mk_call *call, struct mk_conn *conn, int64_t project_i
 
 	bool is_new = r == 0;
 
-	r = find_experiment(call, conn, project_id, run->experiment_id, &experiment_id);
+	r = mk_index_experiment_id(call, conn, project_id, run->experiment_id, &experiment_id);
 	if (r <= 0)
 		return r;
 	r = is_new ? insert_run(call, conn, project_id, experiment_id, site, run, &known.id) : 0;

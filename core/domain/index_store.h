@@ -19,6 +19,9 @@ int mk_mark_set(struct mk_call *call, struct mk_conn *conn, int64_t project_id, 
 /* Experiments of a complete listing: those it does not name are deleted. */
 int mk_index_put_experiments(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 			     const struct mk_page *page) _must_check_;
+/* The row of a store's experiment: 1, or 0 there is none. */
+int mk_index_experiment_id(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+			   const char *remote_id, int64_t *ret) _must_check_;
 /* One page of runs; a run of an unknown experiment is left out. site: shown as their site. */
 int mk_index_put_runs(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 		      const char *site, const struct mk_page *page) _must_check_;
