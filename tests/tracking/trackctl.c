@@ -8,10 +8,13 @@
  * is a line with `error` and `text`, exit 1. `put TEXT` makes the connection.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <mantik/connection.h>
 
@@ -384,6 +387,141 @@ static int show_models_after(char **argv)
 	return r < 0 ? r : show_models(argv);
 }
 
+/* --- verbs that change something -------------------------------------------------------------- */
+
+/* RUN, then `KEY STEP VALUE TIME` of points; or `param KEY VALUE`, `tag KEY VALUE`; `many KEY N` is
+ * N points, of steps and values 0, 1, 2 …; `wide N`: a param of N characters. */
+static int log_batch(char **argv)
+{
+	struct mk_t_logged_point *points = mk_alloc(2000 * sizeof(*points));
+	struct mk_t_pair params[200], tags[200];
+	struct mk_t_batch batch = {.points = points, .params = params, .tags = tags};
+	const char *run = *argv++;
+	int r;
+
+	while (*argv && batch.n_points < 2000) {
+		if (strcmp(*argv, "param") == 0) {
+			params[batch.n_params++ % 200] = (struct mk_t_pair){argv[1], argv[2]};
+			argv += 3;
+		} else if (strcmp(*argv, "tag") == 0) {
+			tags[batch.n_tags++ % 200] = (struct mk_t_pair){argv[1], argv[2]};
+			argv += 3;
+		} else if (strcmp(*argv, "many") == 0) {
+			long n = strtol(argv[2], NULL, 10);
+
+			for (long i = 0; i < n && batch.n_points < 2000; i++)
+				points[batch.n_points++] = (struct mk_t_logged_point){
+					argv[1], {.step = i, .value = (double)i, .time = i * MK_MS}};
+			argv += 3;
+		} else {
+			points[batch.n_points++] = (struct mk_t_logged_point){
+				argv[0],
+				{.step = strtoll(argv[1], NULL, 10),
+				 .value = strtod(argv[2], NULL),
+				 .time = strtoll(argv[3], NULL, 10)}};
+			argv += 4;
+		}
+	}
+	r = ops->log(&call, t, run, &batch);
+	free(points);
+	return r;
+}
+
+static int tag_set(char **argv)
+{
+	return ops->tag_set(&call, t, argv[0], argv[1], argv[2]);
+}
+
+static int tag_remove(char **argv)
+{
+	return ops->tag_remove(&call, t, argv[0], argv[1]);
+}
+
+static int run_rename(char **argv)
+{
+	return ops->run_rename(&call, t, argv[0], argv[1]);
+}
+
+static int run_delete(char **argv)
+{
+	return ops->run_delete(&call, t, argv[0]);
+}
+
+static int run_restore(char **argv)
+{
+	return ops->run_restore(&call, t, argv[0]);
+}
+
+static int experiment_make(char **argv)
+{
+	_cleanup_free_ char *id = NULL;
+	int r = ops->experiment_make(&call, t, argv[0], &id);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_putc(&out, '{');
+	put("id", id);
+	(void)mk_buf_putc(&out, '}');
+	flush(stdout);
+	return 0;
+}
+
+static int experiment_rename(char **argv)
+{
+	return ops->experiment_rename(&call, t, argv[0], argv[1]);
+}
+
+static int experiment_tag(char **argv)
+{
+	return ops->experiment_tag(&call, t, argv[0], argv[1], argv[2]);
+}
+
+static int experiment_delete(char **argv)
+{
+	return ops->experiment_delete(&call, t, argv[0]);
+}
+
+static int experiment_restore(char **argv)
+{
+	return ops->experiment_restore(&call, t, argv[0]);
+}
+
+/* PLACE ID VERSION PATH FILE */
+static int put_file(char **argv)
+{
+	struct mk_t_place place = place_of(argv);
+	int fd = open(argv[4], O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return mk_fail(&call, errno, "%s", argv[4]);
+
+	int r = ops->put(&call, t, &place, argv[3], fd, st.st_size);
+
+	close(fd);
+	return r;
+}
+
+static int alias_set(char **argv)
+{
+	return ops->alias_set(&call, t, argv[0], argv[1], argv[2]);
+}
+
+static int alias_remove(char **argv)
+{
+	return ops->alias_remove(&call, t, argv[0], argv[1]);
+}
+
+static int model_describe(char **argv)
+{
+	return ops->model_describe(&call, t, argv[0], argv[1]);
+}
+
+static int version_describe(char **argv)
+{
+	return ops->version_describe(&call, t, argv[0], argv[1], argv[2]);
+}
+
 static const struct {
 	const char *name;
 	int args;
@@ -400,6 +538,22 @@ static const struct {
 	{"models-after", 1, show_models_after},
 	{"tail", 6, show_tail},
 	{"logged", 1, show_logged},
+	{"log", 1, log_batch},
+	{"tag-set", 3, tag_set},
+	{"tag-remove", 2, tag_remove},
+	{"run-rename", 2, run_rename},
+	{"run-delete", 1, run_delete},
+	{"run-restore", 1, run_restore},
+	{"experiment-make", 1, experiment_make},
+	{"experiment-rename", 2, experiment_rename},
+	{"experiment-tag", 3, experiment_tag},
+	{"experiment-delete", 1, experiment_delete},
+	{"experiment-restore", 1, experiment_restore},
+	{"put-file", 5, put_file},
+	{"alias-set", 3, alias_set},
+	{"alias-remove", 2, alias_remove},
+	{"model-describe", 2, model_describe},
+	{"version-describe", 3, version_describe},
 };
 
 static int run(int argc, char **argv)
@@ -455,6 +609,7 @@ int main(int argc, char **argv)
 	put("error", r < 0 ? strerrorname_np(-r) : NULL);
 	put("text", r < 0 ? call.error.text : NULL);
 	put("detail", r < 0 ? call.error.detail : NULL);
+	put_bool("maybe", mk_t_maybe(r));
 	put_int("n", r > 0 ? r : 0);
 	put_int("pages", pages);
 	put_int("requests", health.requests);

@@ -13,9 +13,21 @@
  * Foreign texts have been made safe when they come here: UTF-8 without NUL, numbers in range,
  * lists limited. Errors: ENOENT gone at the server; EACCES, ENOKEY, EKEYEXPIRED not allowed; EBUSY
  * throttled; EINVAL refused; EREMOTEIO nonsense; EHOSTUNREACH, ETIMEDOUT, EINTR.
+ *
+ * Writing. Of a verb that changes something there are three results:
+ *
+ *	0			the store has it
+ *	mk_t_maybe(r)		nobody knows: the answer was lost, the server is busy, or has an
+ *				error inside. Ask what is there before it is said again.
+ *	any other errno		the store has not got it, and said why
+ *
+ * What may be said twice without harm is repeated in here (within the deadline) and says so below:
+ * *idempotent*. What may not is sent once.
  */
 #ifndef MK_TRACKING_H
 #define MK_TRACKING_H
+
+#include <errno.h>
 
 #include <mantik/run.h>
 
@@ -105,6 +117,41 @@ struct mk_t_place {
 	const char *version; /* MK_T_VERSION */
 };
 
+/* --- what is written ------------------------------------------------------------------------- */
+
+/* What a store takes; more than this is refused here, for a server would cut it and say nothing.
+ * Lengths in characters. Times are kept in milliseconds, rounded down. */
+enum {
+	MK_T_MAX_POINTS = 1000, /* of one batch */
+	MK_T_MAX_PARAMS = 100,
+	MK_T_MAX_TAGS = 100,
+	MK_T_MAX_TOGETHER = 1000,     /* points, params and tags */
+	MK_T_MAX_REQUEST = 1000000,   /* bytes of a batch as it is sent: else E2BIG */
+	MK_T_MAX_KEY = 250,
+	MK_T_MAX_PARAM = 6000,
+	MK_T_MAX_TAG = 8000,
+	MK_T_MAX_NOTE = 5000, /* a tag of an experiment */
+	MK_T_MAX_NAME = 500,  /* of an experiment */
+};
+#define MK_T_TICK (1000 * 1000) /* ns: a time comes back as a multiple of it */
+
+/* Is it unknown whether the store has what was written? */
+static inline bool mk_t_maybe(int r)
+{
+	return r == -ETIMEDOUT || r == -EHOSTUNREACH || r == -EREMOTEIO || r == -EBUSY ||
+	       r == -EINTR || r == -ECANCELED;
+}
+
+struct mk_t_logged_point {
+	const char *key;
+	struct mk_point point;
+};
+struct mk_t_batch {
+	const struct mk_t_logged_point *points;
+	const struct mk_t_pair *params, *tags;
+	size_t n_points, n_params, n_tags;
+};
+
 struct mk_tracking_ops {
 	const char *kind; /* of the connection: "mlflow" */
 	/* Reads the configuration and opens nothing: never waits. */
@@ -147,6 +194,61 @@ struct mk_tracking_ops {
 	/* One logged model. EOPNOTSUPP: the store has no such thing. */
 	int (*logged)(struct mk_call *call, struct mk_tracking *t, const char *id,
 		      mk_t_logged_emit *emit, void *arg);
+
+	/* --- writing; all of them NULL: a store that can only be read ------------------------- */
+
+	/*
+	 * One request, sent once. Points keep their order per key; NaN and infinities are points
+	 * (a store on SQL gives an infinity back as the largest double). E2BIG, with nothing sent:
+	 * over MK_T_MAX_REQUEST, to be split. A param that has another value already: EINVAL. A
+	 * batch that is refused was not taken when it is of one kind (points, params or tags); of a
+	 * mixed one the params may have been. A store that is asked twice may have points twice:
+	 * settle by reading the history back.
+	 */
+	int (*log)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		   const struct mk_t_batch *batch);
+	int (*tag_set)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		       const char *key, const char *value); /* idempotent */
+	/* ENOENT: there is none (also when it was this that removed it, and the answer was lost). */
+	int (*tag_remove)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			  const char *key);
+	/* Idempotent. A deleted run takes no other change: EINVAL. */
+	int (*run_rename)(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			  const char *name);
+	int (*run_delete)(struct mk_call *call, struct mk_tracking *t, const char *run_id);
+	int (*run_restore)(struct mk_call *call, struct mk_tracking *t, const char *run_id);
+
+	/* Sent once. EEXIST: one has the name, perhaps a deleted one (the text says so). */
+	int (*experiment_make)(struct mk_call *call, struct mk_tracking *t, const char *name,
+			       char **ret_id);
+	/* Idempotent. EEXIST as above. */
+	int (*experiment_rename)(struct mk_call *call, struct mk_tracking *t, const char *id,
+				 const char *name);
+	/* Idempotent. The note people read is the tag mlflow.note.content. */
+	int (*experiment_tag)(struct mk_call *call, struct mk_tracking *t, const char *id,
+			      const char *key, const char *value);
+	int (*experiment_delete)(struct mk_call *call, struct mk_tracking *t, const char *id);
+	int (*experiment_restore)(struct mk_call *call, struct mk_tracking *t, const char *id);
+
+	/* May a file of this name be put there? Never waits. EINVAL with the reason. */
+	int (*put_check)(struct mk_call *call, struct mk_tracking *t, const char *path);
+	/*
+	 * Sends a file of `size` bytes from fd (read with pread, from 0) to path below place, over
+	 * what is there; directories come by themselves. 0: the store lists it with that size.
+	 * Idempotent. EOPNOTSUPP: this server takes no files, or not there.
+	 */
+	int (*put)(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
+		   const char *path, int fd, int64_t size);
+
+	/* All idempotent; version "" never. alias_remove: 0 also when there is none. */
+	int (*alias_set)(struct mk_call *call, struct mk_tracking *t, const char *model,
+			 const char *alias, const char *version);
+	int (*alias_remove)(struct mk_call *call, struct mk_tracking *t, const char *model,
+			    const char *alias);
+	int (*model_describe)(struct mk_call *call, struct mk_tracking *t, const char *model,
+			      const char *text);
+	int (*version_describe)(struct mk_call *call, struct mk_tracking *t, const char *model,
+				const char *version, const char *text);
 };
 
 extern const struct mk_tracking_ops mk_tracking_mlflow;

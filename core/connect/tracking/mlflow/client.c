@@ -109,6 +109,7 @@ static const struct {
 	{"PERMISSION_DENIED", EACCES},
 	{"CUSTOMER_UNAUTHORIZED", EACCES},
 	{"INVALID_PARAMETER_VALUE", EINVAL},
+	{"INVALID_STATE", EINVAL}, /* of an experiment that is deleted */
 	{"BAD_REQUEST", EINVAL},
 	{"RESOURCE_CONFLICT", EBUSY},
 	{"ABORTED", EBUSY},
@@ -219,11 +220,21 @@ static int take_piece(void *arg, const struct mk_http_answer *head, const void *
 	return fail_json(a, mk_mlflow_split_feed(&a->split, data, len));
 }
 
+/* Some servers have nothing more to say of a change: no body, or the text of the status. */
+static bool is_mere_ok(const struct mk_http_answer *answer)
+{
+	return answer->body.len == 0 || strcmp(mk_buf_text(&answer->body), "200 OK") == 0;
+}
+
 /* The whole answer, or the end of a streamed one. */
 static int read_answer(struct asking *a, const struct mk_http_answer *answer, json_t **ret)
 {
 	int r = 0;
 
+	if (a->ask->changes && is_mere_ok(answer)) {
+		*ret = json_object();
+		return 0;
+	}
 	if (!is_json(answer))
 		return fail_page(a->call, a->t, answer, a->ask->what);
 	if (!a->ask->stream) {
@@ -256,12 +267,14 @@ static int send(struct asking *a, bool ajax, struct mk_http_request *request,
 	*request = (struct mk_http_request){
 		.peer = &a->t->peer,
 		.url = mk_buf_text(&url),
-		.method = a->ask->body ? "POST" : "GET",
+		.method = a->ask->method ? a->ask->method
+			  : a->ask->body ? "POST"
+					 : "GET",
 		.content_type = a->ask->body ? "application/json" : NULL,
 		.body = body,
 		.body_len = body ? strlen(body) : 0,
 		.limit = a->ask->limit,
-		.repeatable = true, /* nothing here changes anything */
+		.repeatable = !a->ask->once,
 		.sink = a->ask->stream ? take_piece : NULL,
 		.sink_arg = a,
 	};
@@ -327,4 +340,21 @@ const struct mk_tracking_ops mk_tracking_mlflow = {
 	.models = mk_mlflow_models,
 	.versions = mk_mlflow_versions,
 	.logged = mk_mlflow_logged,
+	.log = mk_mlflow_log,
+	.tag_set = mk_mlflow_tag_set,
+	.tag_remove = mk_mlflow_tag_remove,
+	.run_rename = mk_mlflow_run_rename,
+	.run_delete = mk_mlflow_run_delete,
+	.run_restore = mk_mlflow_run_restore,
+	.experiment_make = mk_mlflow_experiment_make,
+	.experiment_rename = mk_mlflow_experiment_rename,
+	.experiment_tag = mk_mlflow_experiment_tag,
+	.experiment_delete = mk_mlflow_experiment_delete,
+	.experiment_restore = mk_mlflow_experiment_restore,
+	.put_check = mk_mlflow_put_check,
+	.put = mk_mlflow_put,
+	.alias_set = mk_mlflow_alias_set,
+	.alias_remove = mk_mlflow_alias_remove,
+	.model_describe = mk_mlflow_model_describe,
+	.version_describe = mk_mlflow_version_describe,
 };

@@ -7,6 +7,7 @@
  *	auth.c      what MLflow's own client takes from the environment, when we were told nothing
  *	json.c      numbers, texts, lists of what may be anything
  *	experiments.c runs.c history.c place.c artifacts.c models.c    the operations of tracking.h
+ *	write.c write_models.c upload.c    those of them that change something
  */
 #ifndef MK_MLFLOW_H
 #define MK_MLFLOW_H
@@ -84,6 +85,9 @@ struct mk_mlflow_ask {
 	const char *route;    /* below /api/2.0/: "mlflow/runs/get" */
 	struct mk_buf *query; /* "run_id=…", or NULL */
 	json_t *body;	      /* POST; NULL: GET */
+	const char *method;   /* … or PATCH, DELETE, with a body */
+	bool once;	      /* it changes something, and not the same when it is done twice */
+	bool changes;	      /* it changes something: an empty answer says that it is done */
 	size_t limit;	      /* of the answer; 0: 8 MiB */
 	bool optional;	      /* an older server has no such route: EOPNOTSUPP */
 	/* The elements of this list of the answer, before the function returns (EFBIG: none). */
@@ -136,10 +140,16 @@ int mk_mlflow_find(struct mk_call *call, struct mk_tracking *t, const struct mk_
 /* The same place by the store's own path, for servers without /get-artifact. EOPNOTSUPP. */
 int mk_mlflow_find_proxied(struct mk_call *call, struct mk_tracking *t,
 			   struct mk_mlflow_where *where) _must_check_;
+/* Where the artifacts of a run are: *ret_uri as the server says it, *ret_root the path in its own
+ * store, NULL: elsewhere. */
+int mk_mlflow_root(struct mk_call *call, struct mk_tracking *t, const char *run_id, char **ret_root,
+		   char **ret_uri) _must_check_;
 /* prefix/path, one may be "". */
 char *mk_mlflow_join(const char *prefix, const char *path);
-/* EINVAL for a path no server of MLflow gives (it decodes names until nothing changes, and refuses
- * `..` and `#`): what came would be another file. */
+/* What a path has that no server of MLflow gives (it decodes names until nothing changes, and
+ * refuses `..` and `#`), or NULL. */
+const char *mk_mlflow_path_why(const char *path);
+/* EINVAL for such a path: what came would be another file. */
 int mk_mlflow_check_path(struct mk_call *call, struct mk_tracking *t,
 			 const char *path) _must_check_;
 
@@ -170,5 +180,49 @@ int mk_mlflow_versions(struct mk_call *call, struct mk_tracking *t, const char *
 
 int mk_mlflow_logged(struct mk_call *call, struct mk_tracking *t, const char *id,
 		     mk_t_logged_emit *emit, void *arg) _must_check_;
+
+/* --- operations that change something -------------------------------------------------------- */
+
+/* A member of a question: its text is UTF-8 (EILSEQ) of at most max characters (EINVAL). what:
+ * what it is, for the words. */
+int mk_mlflow_put_text(struct mk_call *call, struct mk_tracking *t, json_t *body, const char *key,
+		       const char *text, size_t max, const char *what) _must_check_;
+/* Says once more what may be said twice, and forgets the answer. method NULL: POST. */
+int mk_mlflow_change(struct mk_call *call, struct mk_tracking *t, const char *what,
+		     const char *route, const char *method, json_t *body) _must_check_;
+
+int mk_mlflow_log(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		  const struct mk_t_batch *batch) _must_check_;
+int mk_mlflow_tag_set(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+		      const char *key, const char *value) _must_check_;
+int mk_mlflow_tag_remove(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			 const char *key) _must_check_;
+int mk_mlflow_run_rename(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			 const char *name) _must_check_;
+int mk_mlflow_run_delete(struct mk_call *call, struct mk_tracking *t,
+			 const char *run_id) _must_check_;
+int mk_mlflow_run_restore(struct mk_call *call, struct mk_tracking *t,
+			  const char *run_id) _must_check_;
+int mk_mlflow_experiment_make(struct mk_call *call, struct mk_tracking *t, const char *name,
+			      char **ret_id) _must_check_;
+int mk_mlflow_experiment_rename(struct mk_call *call, struct mk_tracking *t, const char *id,
+				const char *name) _must_check_;
+int mk_mlflow_experiment_tag(struct mk_call *call, struct mk_tracking *t, const char *id,
+			     const char *key, const char *value) _must_check_;
+int mk_mlflow_experiment_delete(struct mk_call *call, struct mk_tracking *t,
+				const char *id) _must_check_;
+int mk_mlflow_experiment_restore(struct mk_call *call, struct mk_tracking *t,
+				 const char *id) _must_check_;
+int mk_mlflow_put_check(struct mk_call *call, struct mk_tracking *t, const char *path) _must_check_;
+int mk_mlflow_put(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
+		  const char *path, int fd, int64_t size) _must_check_;
+int mk_mlflow_alias_set(struct mk_call *call, struct mk_tracking *t, const char *model,
+			const char *alias, const char *version) _must_check_;
+int mk_mlflow_alias_remove(struct mk_call *call, struct mk_tracking *t, const char *model,
+			   const char *alias) _must_check_;
+int mk_mlflow_model_describe(struct mk_call *call, struct mk_tracking *t, const char *model,
+			     const char *text) _must_check_;
+int mk_mlflow_version_describe(struct mk_call *call, struct mk_tracking *t, const char *model,
+			       const char *version, const char *text) _must_check_;
 
 #endif

@@ -158,17 +158,24 @@ int mk_mlflow_find(struct mk_call *call, struct mk_tracking *t, const struct mk_
 	return 0;
 }
 
+int mk_mlflow_root(struct mk_call *call, struct mk_tracking *t, const char *run_id, char **ret_root,
+		   char **ret_uri)
+{
+	int r = mk_mlflow_run(call, t, run_id, copy_uri, ret_uri);
+
+	if (r == 0)
+		*ret_root = proxied(*ret_uri);
+	return r;
+}
+
 int mk_mlflow_find_proxied(struct mk_call *call, struct mk_tracking *t,
 			   struct mk_mlflow_where *where)
 {
-	_cleanup_free_ char *uri = NULL;
-	int r = where->kind == IN_RUN ? mk_mlflow_run(call, t, where->id, copy_uri, &uri) : 0;
+	_cleanup_free_ char *uri = NULL, *root = NULL;
+	int r = where->kind == IN_RUN ? mk_mlflow_root(call, t, where->id, &root, &uri) : 0;
 
 	if (r < 0)
 		return r;
-
-	_cleanup_free_ char *root = uri ? proxied(uri) : NULL;
-
 	if (!root)
 		return mk_fail(call, EOPNOTSUPP,
 			       "%s: the server does not hand out these files: does the url of "
@@ -187,7 +194,7 @@ static bool is_hex(char c)
 	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
 }
 
-int mk_mlflow_check_path(struct mk_call *call, struct mk_tracking *t, const char *path)
+const char *mk_mlflow_path_why(const char *path)
 {
 	const char *why = NULL;
 
@@ -204,8 +211,15 @@ int mk_mlflow_check_path(struct mk_call *call, struct mk_tracking *t, const char
 			why = "an empty part, . or ..";
 		s += len + (s[len] == '/' && s[len + 1]);
 		if (*s == '/')
-			why = "a / at its end";
+			why = "a / at its end, or two of them";
 	}
+	return why;
+}
+
+int mk_mlflow_check_path(struct mk_call *call, struct mk_tracking *t, const char *path)
+{
+	const char *why = mk_mlflow_path_why(path);
+
 	if (!why)
 		return 0;
 	return mk_fail(call, EINVAL,
