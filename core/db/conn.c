@@ -51,7 +51,7 @@ int mk_conn_fail(struct mk_call *call, struct mk_conn *conn, int rc)
 		return mk_fail(call, EBUSY,
 			       "%s: locked by another program for more than %d s; `fuser "
 			       "%s` names it",
-			       conn->path, BUSY_LIMIT_MS / 1000, conn->path);
+			       conn->path, conn->busy_limit_ms / 1000, conn->path);
 	case SQLITE_READONLY:
 	case SQLITE_PERM:
 	case SQLITE_AUTH:
@@ -99,7 +99,7 @@ static int while_busy(void *arg, int tries)
 
 	if (tries == 0)
 		conn->busy_since = now;
-	if (now - conn->busy_since > BUSY_LIMIT_MS * MK_MS)
+	if (now - conn->busy_since > conn->busy_limit_ms * MK_MS)
 		return 0;
 	if (!conn->call || conn->is_writer) {
 		(void)poll(NULL, 0, ms);
@@ -218,6 +218,7 @@ static int open_file(struct mk_conn *conn, bool write, bool immutable)
 	if (rc != SQLITE_OK)
 		return rc;
 	sqlite3_extended_result_codes(conn->sql, 1);
+	conn->busy_limit_ms = BUSY_LIMIT_MS;
 	sqlite3_busy_handler(conn->sql, while_busy, conn);
 	sqlite3_progress_handler(conn->sql, 20000, while_running, conn);
 	/* The first look at the file: is it one, may it be read, is there a lock. */

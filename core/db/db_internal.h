@@ -11,6 +11,7 @@
 enum {
 	STMT_SLOTS = 256,     /* of a connection's table of statements; a power of two */
 	BUSY_LIMIT_MS = 5000, /* how long another program may keep the file locked */
+	MIGRATE_LIMIT_MS = 60000, /* … and while it brings an older schema up: it copies the file */
 	CACHE_KIB = 2048,     /* pages kept by one connection */
 	WAL_LIMIT = 64 << 20, /* bytes the log may keep after a checkpoint */
 };
@@ -31,6 +32,7 @@ struct mk_conn {
 		*call;	/* of the step that runs now: the busy and progress handlers look at it */
 	bool is_writer; /* what has begun is finished: cancel is not looked at */
 	int64_t busy_since; /* monotonic; 0 = not waiting */
+	int busy_limit_ms;
 	int snapshots;	    /* depth of mk_db_snapshot_begin */
 	uint64_t db_id;
 	/* Protected by the readers' lock in reader.c. */

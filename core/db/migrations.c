@@ -105,8 +105,11 @@ int mk_migrate(struct mk_call *call, struct mk_db *db, bool write, mk_db_guard *
 			return mk_prefix(call, r, "%s has the older schema %d, which cannot be brought "
 				       "to %d now", conn->path, (int)version, newest());
 	}
+	/* Somebody else may be doing just this. */
+	conn->busy_limit_ms = MIGRATE_LIMIT_MS;
 	/* A table that is made anew must not take with it what refers to it. */
 	r = mk_conn_run(call, conn, "PRAGMA synchronous=FULL;PRAGMA foreign_keys=OFF;BEGIN IMMEDIATE");
+	conn->busy_limit_ms = BUSY_LIMIT_MS;
 	if (r < 0)
 		return r;
 	r = apply(call, db);

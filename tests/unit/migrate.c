@@ -6,6 +6,7 @@
  */
 #include "db/migrations.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -280,6 +281,37 @@ static void several_at_once(void)
 	is_version_1(f.copy);
 }
 
+/* Another program copies a large database before it brings the schema up: that takes its time. */
+static void a_slow_one_is_waited_for(void)
+{
+	FIXTURE(f);
+	sqlite3 *other = NULL;
+	int status = -1, go[2];
+	char byte;
+
+	/* SQLite knows the locks of its own process: the child comes before them. */
+	NEED(pipe(go) == 0);
+	fflush(stdout);
+
+	const pid_t child = fork();
+
+	if (child == 0)
+		_exit(read(go[0], &byte, 1) != 1 ||
+		      mk_db_open(&f.call, f.path, false, &f.db) < 0);
+	NEED(sqlite3_open(f.path, &other) == SQLITE_OK);
+	NEED(!sqlite3_exec(other, "PRAGMA journal_mode=WAL; BEGIN IMMEDIATE", NULL, NULL, NULL));
+	NEED(write(go[1], "", 1) == 1);
+	(void)poll(NULL, 0, BUSY_LIMIT_MS + 1000);
+	CHECK_INT(waitpid(child, &status, WNOHANG), 0);
+	NEED(!sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL));
+	sqlite3_close(other);
+	waitpid(child, &status, 0);
+	close(go[0]);
+	close(go[1]);
+	CHECK_INT(status, 0);
+	is_newest(f.path);
+}
+
 static void reading_changes_nothing(void)
 {
 	FIXTURE(f);
@@ -406,7 +438,7 @@ int main(void)
 	sqlite3_auto_extension((void (*)(void))add_step);
 	return RUN(TEST(version_1_is_frozen), TEST(version_1_becomes_the_newest),
 		   TEST(only_what_is_missing_is_done), TEST(a_new_database_has_no_copy),
-		   TEST(killed_half_way), TEST(several_at_once), TEST(reading_changes_nothing),
-		   TEST(guarded), TEST(an_older_program_stops_writing), TEST(full_disk_half_way),
+		   TEST(killed_half_way), TEST(several_at_once), TEST(a_slow_one_is_waited_for),
+		   TEST(reading_changes_nothing), TEST(guarded), TEST(an_older_program_stops_writing), TEST(full_disk_half_way),
 		   TEST(full_disk_before_it));
 }
