@@ -35,8 +35,8 @@ const struct cmd cmd_cat = {
 	.max = -1,
 	.needs = CTL_READ,
 	.help = "prints files of the tree",
-	.more = "cat of a run's wait blocks until the run has ended, as in a mount. What runs/new "
-		"answered is printed by the cp that wrote it, and why tells its error.",
+	.more = "cat of a run's wait blocks until the run has ended, as in a mount. runs/new and a "
+		"run's ctl hold what this terminal session, else this user, was answered last.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,
 };

@@ -24,6 +24,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include <mantik/answer.h>
 #include <mantik/blob.h>
 #include <mantik/code.h>
 #include <mantik/mantik.h>
@@ -318,6 +319,7 @@ struct fs_answer { /* to an order, for who reads it later */
 	pid_t sid;
 	uid_t uid;
 	uint64_t used;
+	int64_t time;
 	char *text;
 	char *before; /* the one before it, or NULL */
 };
@@ -350,7 +352,8 @@ enum { FS_ANSWERS = 256, FS_READERS = 256, FS_AWAYS = 64 };
 
 void fs_answer_put(struct fs_at *at, const char *text);
 void fs_answer_refused(struct fs_at *at); /* why, as the call's error says */
-/* Of this session, else of this user, else none: adds nothing. */
+/* Of this session, else of this user, else none: adds nothing. Also what another mount or mantikctl
+ * was answered. */
 int fs_answer_get(struct fs_at *at, struct mk_buf *ret);
 /* Whether a text is what this user was answered lately: an editor whose write was refused copies
  * back what it had read, and that is no order. */

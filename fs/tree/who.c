@@ -148,6 +148,7 @@ void fs_answer_put(struct fs_at *at, const char *text)
 	pid_t sid = session_of(at->call);
 	struct fs_answer *to = NULL;
 	char *before = NULL;
+	int64_t now = mk_now_real();
 
 	fs_lock(tree);
 	for (size_t i = 0; i < FS_ANSWERS; i++) {
@@ -170,10 +171,12 @@ void fs_answer_put(struct fs_at *at, const char *text)
 		.sid = sid,
 		.uid = at->call->uid,
 		.used = ++tree->tick,
+		.time = now,
 		.text = mk_strdup(text),
 		.before = before,
 	};
 	fs_unlock(tree);
+	mk_answer_put(tree->m, &(struct mk_answer_place){at->ino, at->call->uid, sid}, now, text);
 }
 
 void fs_answer_refused(struct fs_at *at)
@@ -207,29 +210,43 @@ bool fs_answer_is(struct fs_at *at, const char *text, size_t len)
 	return found;
 }
 
-int fs_answer_get(struct fs_at *at, struct mk_buf *ret)
+/* What this tree knows best: it may be newer than what could be kept. */
+static const struct fs_answer *own_answer(struct fs_at *at, pid_t sid)
 {
-	struct fs_tree *tree = at->tree;
-	pid_t sid = session_of(at->call);
 	const struct fs_answer *best = NULL;
-	int r = 0;
 
-	fs_lock(tree);
 	for (size_t i = 0; i < FS_ANSWERS; i++) {
-		const struct fs_answer *answer = &tree->answers[i];
+		const struct fs_answer *answer = &at->tree->answers[i];
 
 		if (!answer->text || answer->ino != at->ino || answer->uid != at->call->uid)
 			continue;
-		if (sid && answer->sid == sid) {
-			best = answer;
-			break;
-		}
+		if (sid && answer->sid == sid)
+			return answer;
 		if (!best || answer->used > best->used)
 			best = answer;
 	}
-	if (best)
-		r = mk_buf_puts(ret, best->text);
-	fs_unlock(tree);
+	return best;
+}
+
+int fs_answer_get(struct fs_at *at, struct mk_buf *ret)
+{
+	pid_t sid = session_of(at->call);
+	_cleanup_order_answer_ struct mk_answer kept = {};
+	int r = mk_answer_get(at->call, at->m,
+			      &(struct mk_answer_place){at->ino, at->call->uid, sid}, &kept);
+
+	if (r < 0)
+		return r;
+	fs_lock(at->tree);
+
+	const struct fs_answer *own = own_answer(at, sid);
+	bool mine = own && sid && own->sid == sid;
+
+	if (own && (!kept.text || (mine == kept.is_of_session ? own->time >= kept.time : mine)))
+		r = mk_buf_puts(ret, own->text);
+	else
+		r = kept.text ? mk_buf_puts(ret, kept.text) : 0;
+	fs_unlock(at->tree);
 	return r;
 }
 

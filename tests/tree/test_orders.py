@@ -59,6 +59,43 @@ def test_a_refusal_says_why_and_makes_nothing(runs):
     assert names(runs) == before
 
 
+def test_the_answer_in_every_program(shared, runs):
+    """mantikctl and mounts tell each other's answers; whoever wrote last is told last."""
+    def asked(path):
+        return shared.ctl("cat", f"/projects/p/runs/{path}").stdout
+
+    def ordered(name):
+        return shared.ctl("cp", "-", "/projects/p/runs/new", input=spec(name)).stdout
+
+    write(f"{runs}/new", spec("by-mount"))
+    assert asked("new").startswith("by-mount.")
+    answer = ordered("by-ctl")
+    assert answer.startswith("by-ctl.")
+    assert asked("new") == open(f"{runs}/new").read() == answer
+    refused = shared.ctl("cp", "-", "/projects/p/runs/new", input="nmae: x\n", check=False)
+    assert refused.returncode
+    assert asked("new") == open(f"{runs}/new").read()
+    assert asked("new").startswith('error: runs/new:1: unknown key "nmae"')
+
+    # A session of its own reads its own, whatever others were told since.
+    script = 'printf "%s" "$1" > "$2" && echo ready && read line && cat "$2"'
+    other = subprocess.Popen(["sh", "-c", script, "sh", spec("other"), f"{runs}/new"], text=True,
+                             start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout.readline() == "ready\n"
+    answer = ordered("newest")
+    assert asked("new") == answer
+    assert other.communicate("\n", timeout=30)[0].startswith("other.")
+
+    run = answer.strip()
+    with pytest.raises(OSError):
+        write(f"{runs}/{run}/ctl", "dance\n")
+    assert 'error: ctl: unknown word "dance"' in asked(f"{run}/ctl")
+    before = asked(f"{run}/ctl")
+    with shared.mount(where=os.path.join(shared.dir, "second")) as where:
+        assert open(f"{where}/projects/p/runs/{run}/ctl").read() == before
+        assert open(f"{where}/projects/p/runs/new").read() == answer
+
+
 def test_several_writers_of_one_text(shared, runs):
     """`{ a; b; } > new`: the close of a child is not the end of the text."""
     shared.sh(f"{{ echo 'name: group'; sh -c 'echo experiment: e'; echo 'command: true'; }} > {runs}/new")

@@ -101,3 +101,14 @@ CREATE TABLE model_versions (
 	gone		INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (model_id, version)
 ) STRICT;
+
+-- Answers to orders (runs/new, a ctl), for who reads the file later: core/domain/answer.c.
+CREATE TABLE answers (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	ino		INTEGER NOT NULL,	-- of the file
+	uid		INTEGER NOT NULL,
+	session		TEXT NOT NULL,		-- boot id and number; '' unknown
+	time		INTEGER NOT NULL,
+	text		TEXT NOT NULL,
+	UNIQUE (ino, uid, session)
+) STRICT;
