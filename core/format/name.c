@@ -105,14 +105,9 @@ static bool is_cut(const char *entry, size_t len)
 	return true;
 }
 
-static int unescape(struct mk_buf *buf, const char *entry, size_t len, bool is_key)
+/* What an entry reads as; whether it is one of ours is another question. */
+static void decode(struct mk_buf *name, const char *entry, size_t len)
 {
-	_cleanup_buf_ struct mk_buf name = MK_BUF(MK_NAME_MAX), again = MK_BUF(MK_NAME_MAX);
-
-	if (!len || len > MK_NAME_MAX)
-		return -EINVAL;
-	if (is_cut(entry, len))
-		return -ENOENT;
 	for (size_t i = 0; i < len; i++) {
 		int high = -1, low = -1;
 
@@ -121,12 +116,23 @@ static int unescape(struct mk_buf *buf, const char *entry, size_t len, bool is_k
 			low = hex_value(entry[i + 2]);
 		}
 		if (high >= 0 && low >= 0) {
-			(void)mk_buf_putc(&name, (char)(high << 4 | low));
+			(void)mk_buf_putc(name, (char)(high << 4 | low));
 			i += 2;
 		} else {
-			(void)mk_buf_putc(&name, entry[i]);
+			(void)mk_buf_putc(name, entry[i]);
 		}
 	}
+}
+
+static int unescape(struct mk_buf *buf, const char *entry, size_t len, bool is_key)
+{
+	_cleanup_buf_ struct mk_buf name = MK_BUF(MK_NAME_MAX), again = MK_BUF(MK_NAME_MAX);
+
+	if (!len || len > MK_NAME_MAX)
+		return -EINVAL;
+	if (is_cut(entry, len))
+		return -ENOENT;
+	decode(&name, entry, len);
 	if (is_key && len == 1 && entry[0] == '%')
 		mk_buf_truncate(&name, 0);
 	if (mk_buf_check(&name) < 0)
@@ -162,21 +168,40 @@ int mk_key_escape(struct mk_buf *buf, const char *key)
 	}
 }
 
+int mk_key_part(struct mk_buf *buf, const char *part, size_t len, bool marked)
+{
+	int r = escape(buf, part, len, MK_NAME_MAX - marked, true);
+
+	return r == 0 && marked ? mk_buf_putc(buf, '%') : r;
+}
+
+int mk_key_part_read(struct mk_buf *buf, const char *entry, size_t len)
+{
+	_cleanup_buf_ struct mk_buf part = MK_BUF(MK_NAME_MAX);
+	int r = unescape(&part, entry, len, true);
+
+	if (r == -ENOENT)
+		decode(&part, entry, len - CUT_LEN);
+	else if (r < 0)
+		return r;
+	/* An escaped `/` or NUL inside a part: no key has that. */
+	if (memchr(mk_buf_text(&part), '/', part.len) || memchr(mk_buf_text(&part), 0, part.len))
+		return -EINVAL;
+	if (mk_buf_put(buf, mk_buf_text(&part), part.len) < 0)
+		return mk_buf_check(buf);
+	return r;
+}
+
 int mk_key_unescape(struct mk_buf *buf, const char *path)
 {
 	_cleanup_buf_ struct mk_buf key = MK_BUF(MK_LIMIT_TEXT);
 
 	for (;;) {
 		size_t n = strcspn(path, "/");
-		size_t begin = key.len;
-		int r = unescape(&key, path, n, true);
+		int r = mk_key_part_read(&key, path, n);
 
 		if (r < 0)
 			return r;
-		/* An escaped `/` or NUL inside a part: no key has that. */
-		if (memchr(mk_buf_text(&key) + begin, '/', key.len - begin) ||
-		    memchr(mk_buf_text(&key) + begin, 0, key.len - begin))
-			return -EINVAL;
 		if (!path[n])
 			return mk_buf_put(buf, mk_buf_text(&key), key.len);
 		(void)mk_buf_putc(&key, '/');

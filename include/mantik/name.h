@@ -38,8 +38,13 @@ bool mk_name_is(const char *entry, const char *name);
  * directory of `a/b`.
  */
 int mk_key_escape(struct mk_buf *buf, const char *key);
-/* -EINVAL no key gives this path. Does not know of `a%`. */
+/* -EINVAL no key gives this path, -ENOENT a part of it was cut. Does not know of `a%`. */
 int mk_key_unescape(struct mk_buf *buf, const char *path) _must_check_;
+/* One part (len bytes, no `/`) as an entry; marked: `a%`, of at most 255 bytes as well. */
+int mk_key_part(struct mk_buf *buf, const char *part, size_t len, bool marked);
+/* The way back, without the mark. -EINVAL none gives it; -ENOENT it was cut: then what its part
+ * begins with was added, and it is that of those keys whose mk_key_part() is the entry. */
+int mk_key_part_read(struct mk_buf *buf, const char *entry, size_t len) _must_check_;
 
 /* The directory of a run: the escaped name, `.`, the first `digits` (8…32) hex digits of its uid;
  * cut so that all fits 255 bytes. */

@@ -229,6 +229,26 @@ def test_hostile_names_are_names(platform, fake, top):
     assert not outside
 
 
+def test_keys_that_no_entry_holds(fake, top):
+    """Names over 255 bytes, escaped or not, end in a hash and open, also as directories and beside
+    one, where other keys begin alike."""
+    parts = ["x" * 300, "x" * 301, "x" * 255, "\x01" * 90, "\x01" * 91, "\u00fc" * 150]
+    keys = ["plain", *parts, *(f"{part}/{part}" for part in parts),
+            *(f"{part}/{part}/{parts[0]}" for part in parts)]
+    values = pairs(**{key: f"{len(key)} {ord(key[0])} {key.count('/')}" for key in keys})
+    fake.runs = [a_run(1, params=values, tags=values)]
+    for folder in ("params", "tags"):
+        seen = []
+        for where, dirs, files in os.walk(f"{top}/runs/r.00000001/{folder}".encode()):
+            assert len(set(dirs + files)) == len(dirs + files)
+            assert all(len(name) <= 255 for name in dirs + files)
+            for name in files:
+                seen.append(read(os.path.join(where, name)))
+        assert sorted(seen) == sorted(pair["value"] + "\n" for pair in values)
+    assert failed(lambda: read(f"{top}/runs/r.00000001/params/" + "x" * 237 + "%~" + "0" * 16)) \
+        == errno.ENOENT
+
+
 def test_hostile_files(fake, top):
     """What is listed outside of the directory that was asked for is not shown."""
     fake.files = [{"path": p, "is_dir": False, "file_size": 5} for p in (

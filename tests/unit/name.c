@@ -119,6 +119,39 @@ static void keys_are_paths(void)
 	CHECK_INT(mk_key_unescape(&key, "a/"), -EINVAL);
 }
 
+/* `a%` of a name that fills its entry is cut, too, and unlike the directory's. */
+static void parts_of_keys_are_cut(void)
+{
+	char part[301];
+
+	for (size_t len = 250; len <= 300; len++) {
+		for (int marked = 0; marked < 2; marked++) {
+			_cleanup_buf_ struct mk_buf entry = MK_BUF(1000), head = MK_BUF(1000);
+			size_t own;
+
+			memset(part, 'x', len);
+			part[len] = 0;
+			CHECK_INT(mk_key_part(&entry, part, len, marked), 0);
+			CHECK(entry.len <= 255);
+			CHECK(!marked || entry.data[entry.len - 1] == '%');
+			own = entry.len - (size_t)marked;
+			CHECK_INT(mk_key_part_read(&head, entry.data, own),
+				  len + (size_t)marked > 255 ? -ENOENT : 0);
+			CHECK(head.len && head.len <= len && !memcmp(head.data, part, head.len));
+		}
+	}
+
+	_cleanup_buf_ struct mk_buf entry = MK_BUF(1000), head = MK_BUF(1000);
+
+	memset(part, 1, 250);
+	CHECK_INT(mk_key_part(&entry, part, 250, false), 0);
+	CHECK(memcmp(entry.data, "%01%01", 6) == 0);
+	CHECK_INT(mk_key_part_read(&head, entry.data, entry.len), -ENOENT);
+	CHECK_INT(head.len, 79);
+	CHECK_INT(mk_key_unescape(&head, entry.data), -ENOENT);
+	CHECK_INT(head.len, 79);
+}
+
 static void run_directories_end_in_digits_of_the_uid(void)
 {
 	static const char uid[] = "1a2b3c4d5e6f708192a3b4c5d6e7f809";
@@ -141,5 +174,6 @@ int main(void)
 {
 	return RUN(TEST(names_become_entries_and_return), TEST(what_no_name_gives_is_no_entry),
 		   TEST(long_names_are_cut_with_a_hash), TEST(keys_are_paths),
+		   TEST(parts_of_keys_are_cut),
 		   TEST(run_directories_end_in_digits_of_the_uid));
 }

@@ -182,16 +182,68 @@ static bool is_dir(const struct fs_keys *keys, const char *key)
 	return i < keys->n && strncmp(keys->v[i].key, mk_buf_text(&prefix), prefix.len) == 0;
 }
 
-/* The key of a path of entries; a last `%` is the mark of a value beside its directory. */
-static int key_of(const struct mk_buf *path, bool *ret_marked, struct mk_buf *key)
+/*
+ * The part of a cut entry below a directory of keys (prefix: empty, or with its `/`): of those that
+ * begin as it does, the one that is cut to it. Adds it to the prefix.
+ */
+static int find_cut(const struct fs_keys *keys, struct mk_buf *prefix, const char *entry, size_t len,
+		    const char *head, bool marked)
 {
-	_cleanup_buf_ struct mk_buf plain = MK_BUF(64 << 10);
-	size_t len = path->len;
+	_cleanup_buf_ struct mk_buf begin = MK_BUF(64 << 10), own = MK_BUF(MK_NAME_MAX + 3);
+	const char *last = NULL;
+	size_t last_len = 0;
 
-	*ret_marked = len > 1 && path->data[len - 1] == '%' && path->data[len - 2] != '/';
-	if (mk_buf_put(&plain, path->data, *ret_marked ? len - 1 : len) < 0)
+	if (mk_buf_printf(&begin, "%s%s", mk_buf_text(prefix), head) < 0)
 		return -ENOENT;
-	return mk_key_unescape(key, mk_buf_text(&plain)) < 0 ? -ENOENT : 0;
+	for (size_t i = lower_bound(keys, mk_buf_text(&begin)); i < keys->n; i++) {
+		const char *part = keys->v[i].key + prefix->len;
+		size_t n;
+
+		if (strncmp(keys->v[i].key, mk_buf_text(&begin), begin.len) != 0)
+			break;
+		n = strcspn(part, "/");
+		if (last && n == last_len && memcmp(part, last, n) == 0)
+			continue;
+		last = part;
+		last_len = n;
+		mk_buf_truncate(&own, 0);
+		if (mk_key_part(&own, part, n, marked) == 0 && own.len == len + marked &&
+		    memcmp(mk_buf_text(&own), entry, len) == 0)
+			return mk_buf_put(prefix, part, n);
+	}
+	return -ENOENT;
+}
+
+/* The key of a path of entries; a last `%` is the mark of a value beside its directory. */
+static int key_of(struct fs_at *at, const char *path, bool *ret_marked, struct mk_buf *key)
+{
+	_cleanup_keys_ struct fs_keys *keys = NULL;
+
+	for (;;) {
+		_cleanup_buf_ struct mk_buf part = MK_BUF(MK_NAME_MAX);
+		size_t len = strcspn(path, "/");
+		bool marked = !path[len] && len > 1 && path[len - 1] == '%';
+		int r = mk_key_part_read(&part, path, len - marked);
+
+		if (r == -ENOENT && !keys) {
+			int asked = get(at, &keys);
+
+			if (asked < 0)
+				return asked;
+		}
+		if (r == 0)
+			r = mk_buf_put(key, mk_buf_text(&part), part.len);
+		else if (r == -ENOENT)
+			r = find_cut(keys, key, path, len - marked, mk_buf_text(&part), marked);
+		if (r < 0)
+			return -ENOENT;
+		*ret_marked = marked;
+		if (!path[len])
+			return 0;
+		if (mk_buf_putc(key, '/') < 0)
+			return -ENOENT;
+		path += len + 1;
+	}
 }
 
 static int key_at(struct fs_at *at, const char *name, bool *ret_marked, struct mk_buf *key)
@@ -201,11 +253,8 @@ static int key_at(struct fs_at *at, const char *name, bool *ret_marked, struct m
 
 	if (r < 0)
 		return r;
-	if (!path.len) {
-		*ret_marked = false;
-		return 0;
-	}
-	return key_of(&path, ret_marked, key);
+	*ret_marked = false;
+	return path.len ? key_of(at, mk_buf_text(&path), ret_marked, key) : 0;
 }
 
 static void fill(const struct key *key, const struct fs_keys *keys, struct fs_child *child)
@@ -252,14 +301,11 @@ int fs_keys_find(struct fs_at *at, const char *name, struct fs_child *child)
 static int emit_part(struct fs_at *at, const char *part, size_t len, bool mark,
 		     struct fs_child *child, fs_emit *emit, void *arg)
 {
-	_cleanup_free_ char *plain = mk_strndup(part, len);
-	_cleanup_buf_ struct mk_buf name = MK_BUF(8192);
-	int r = mk_key_escape(&name, plain);
+	_cleanup_buf_ struct mk_buf name = MK_BUF(MK_NAME_MAX + 3); /* an escape is cut again */
+	int r = mk_key_part(&name, part, len, mark);
 
-	if (r == 0 && mark)
-		r = mk_buf_putc(&name, '%');
-	if (r < 0 || name.len > MK_NAME_MAX)
-		return 0; /* 250 bytes that all need three: reachable as a tag of the API only */
+	if (r < 0)
+		return r;
 	child->name = mk_buf_text(&name);
 	return emit(arg, child);
 }
