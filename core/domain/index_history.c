@@ -14,17 +14,9 @@
 
 enum { POINTS_MAX = 50 << 20 }; /* of one metric */
 
-static void bind_value(struct mk_stmt *stmt, int i, double value)
-{
-	if (isnan(value))
-		mk_bind_null(stmt, i);
-	else
-		mk_bind_double(stmt, i, value);
-}
-
 static bool same_value(double a, double b)
 {
-	return a == b || (isnan(a) && isnan(b));
+	return (a == b && signbit(a) == signbit(b)) || (isnan(a) && isnan(b));
 }
 
 /* How many of the points are there already, the same and in the same places. */
@@ -33,7 +25,7 @@ static int count_same(struct mk_call *call, struct mk_conn *conn, int64_t metric
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT seq, step, value, time FROM points WHERE metric_id = ?1"
+			   "SELECT seq, step, value, time, minus FROM points WHERE metric_id = ?1"
 			   " ORDER BY seq",
 			   &stmt);
 	size_t same = 0;
@@ -42,7 +34,7 @@ static int count_same(struct mk_call *call, struct mk_conn *conn, int64_t metric
 		return r;
 	mk_bind_int(stmt, 1, metric_id);
 	while ((r = mk_step(call, stmt)) > 0 && same < n) {
-		double value = mk_col_null(stmt, 2) ? NAN : mk_col_double(stmt, 2);
+		double value = mk_col_value_minus(stmt, 2, 4, 1);
 
 		if (mk_col_int(stmt, 0) != (int64_t)same ||
 		    mk_col_int(stmt, 1) != points[same].step ||
@@ -67,11 +59,7 @@ static struct summary sum_up(const struct mk_point *points, size_t n)
 	char line[96];
 
 	for (size_t i = 0; i < n; i++) {
-		struct mk_point point = points[i];
-
-		if (point.value == 0)
-			point.value = 0; /* the database knows no -0.0; the size is that of what it gives */
-		s.bytes += (int64_t)mk_point_write(&writer, &point, line);
+		s.bytes += (int64_t)mk_point_write(&writer, &points[i], line);
 		if (isnan(points[i].value))
 			continue;
 		if (isnan(s.min) || points[i].value < s.min) {
@@ -93,7 +81,8 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t met
 	struct summary s = sum_up(points, n);
 	int r = mk_prepare(call, conn,
 			   "UPDATE metrics SET count = ?2, bytes = ?3, min = ?4, min_step = ?5,"
-			   " max = ?6, max_step = ?7, whole = 1 WHERE id = ?1",
+			   " max = ?6, max_step = ?7, minus = (minus & 1) | ?8, whole = 1"
+			   " WHERE id = ?1",
 			   &stmt);
 
 	if (r < 0)
@@ -101,10 +90,12 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t met
 	mk_bind_int(stmt, 1, metric_id);
 	mk_bind_int(stmt, 2, (int64_t)n);
 	mk_bind_int(stmt, 3, s.bytes);
-	bind_value(stmt, 4, s.min);
+	mk_bind_value(stmt, 4, s.min);
 	mk_bind_int(stmt, 5, s.min_step);
-	bind_value(stmt, 6, s.max);
+	mk_bind_value(stmt, 6, s.max);
 	mk_bind_int(stmt, 7, s.max_step);
+	mk_bind_int(stmt, 8, (mk_is_minus_zero(s.min) ? MK_MINUS_MIN : 0) |
+				     (mk_is_minus_zero(s.max) ? MK_MINUS_MAX : 0));
 	return mk_exec(call, stmt);
 }
 
@@ -130,13 +121,20 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 		r = mk_domain_run(call, conn, "DELETE FROM points WHERE metric_id = ?1 AND seq >= ?2",
 				  id, (int64_t)same);
 	if (r == 0)
-		r = mk_prepare(call, conn, "INSERT INTO points VALUES (?1, ?2, ?3, ?4, ?5)", &insert);
+		r = mk_prepare(call, conn, 
+			       "INSERT INTO points (metric_id, seq, step, value, time, minus)"
+			       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+			       &insert);
 	for (size_t i = same; r == 0 && i < n; i++) {
 		mk_bind_int(insert, 1, id);
 		mk_bind_int(insert, 2, (int64_t)i);
 		mk_bind_int(insert, 3, points[i].step);
-		bind_value(insert, 4, points[i].value);
+		mk_bind_value(insert, 4, points[i].value);
 		mk_bind_int(insert, 5, points[i].time);
+		if (mk_is_minus_zero(points[i].value))
+			mk_bind_int(insert, 6, 1);
+		else
+			mk_bind_null(insert, 6);
 		r = mk_step(call, insert);
 		mk_rewind(insert);
 	}
@@ -166,7 +164,7 @@ static int load(struct mk_call *call, const struct mk_question *q, struct mk_poi
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	size_t cap = 0;
 	int r = mk_db_read(call, q->m->db,
-			   "SELECT step, value, time FROM points WHERE metric_id ="
+			   "SELECT step, value, time, minus FROM points WHERE metric_id ="
 			   " (SELECT id FROM metrics WHERE run_id = ?1 AND key = ?2) ORDER BY seq",
 			   &stmt);
 
@@ -186,7 +184,7 @@ static int load(struct mk_call *call, const struct mk_question *q, struct mk_poi
 		}
 		(*ret)[(*n)++] = (struct mk_point){
 			.step = mk_col_int(stmt, 0),
-			.value = mk_col_null(stmt, 1) ? NAN : mk_col_double(stmt, 1),
+			.value = mk_col_value_minus(stmt, 1, 3, 1),
 			.time = mk_col_int(stmt, 2),
 		};
 	}

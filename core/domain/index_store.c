@@ -223,26 +223,19 @@ static int put_pairs(struct mk_call *call, struct mk_conn *conn, int64_t id, con
 	return r;
 }
 
-static void bind_value(struct mk_stmt *stmt, int i, double value)
-{
-	if (isnan(value))
-		mk_bind_null(stmt, i);
-	else
-		mk_bind_double(stmt, i, value);
-}
-
 static int put_metrics(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		       const struct mk_t_run *run)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
 			   "INSERT INTO metrics (run_id, key, count, bytes, last_step, last_value,"
-			   " last_time, whole) VALUES (?1, ?2, 0, 0, ?3, ?4, ?5, 0)"
+			   " last_time, whole, minus) VALUES (?1, ?2, 0, 0, ?3, ?4, ?5, 0, ?6)"
 			   " ON CONFLICT DO UPDATE SET last_step = excluded.last_step,"
 			   " last_value = excluded.last_value, last_time = excluded.last_time,"
-			   " whole = 0 WHERE last_step <> excluded.last_step"
+			   " whole = 0, minus = minus & 6 | excluded.minus WHERE last_step <> excluded.last_step"
 			   " OR last_value IS NOT excluded.last_value"
-			   " OR last_time <> excluded.last_time",
+			   " OR last_time <> excluded.last_time"
+			   " OR (minus & 1) <> excluded.minus",
 			   &stmt);
 
 	for (size_t i = 0; r == 0 && i < run->n_metrics; i++) {
@@ -251,8 +244,9 @@ static int put_metrics(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		mk_bind_int(stmt, 1, id);
 		mk_bind_text(stmt, 2, metric->key);
 		mk_bind_int(stmt, 3, metric->last.step);
-		bind_value(stmt, 4, metric->last.value);
+		mk_bind_value(stmt, 4, metric->last.value);
 		mk_bind_int(stmt, 5, metric->last.time);
+		mk_bind_int(stmt, 6, mk_is_minus_zero(metric->last.value) ? MK_MINUS_LAST : 0);
 		r = mk_step(call, stmt);
 		mk_rewind(stmt);
 	}

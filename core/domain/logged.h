@@ -23,7 +23,7 @@ int mk_value_set(struct mk_call *call, struct mk_conn *conn, int64_t id, enum mk
 
 /* A line as parsed: what was left out is filled in when it is appended. */
 struct mk_logged {
-	double value; /* never -0.0 */
+	double value; /* never -0.0: what is logged here is a number, a store's is to the last bit */
 	int64_t step;
 	int64_t time; /* 0: now */
 	bool has_step;
@@ -67,6 +67,14 @@ int mk_harvest_offset(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 		      int64_t *ret) _must_check_;
 int mk_harvest_advance(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *path,
 		       int64_t offset) _must_check_;
+
+/* A value in the database: NULL is NaN, and -0.0 has a mark beside it. */
+enum { MK_MINUS_LAST = 1, MK_MINUS_MIN = 2, MK_MINUS_MAX = 4 };
+bool mk_is_minus_zero(double value);
+void mk_bind_value(struct mk_stmt *stmt, int i, double value);
+double mk_col_value(struct mk_stmt *stmt, int i);
+/* minus: the column of the mark, and the bits of it that count; looked at if the value is 0. */
+double mk_col_value_minus(struct mk_stmt *stmt, int i, int minus, int64_t bits);
 
 /* The line a point is shown as (`step\tvalue\ttime\n`), at most 96 bytes. Keeps the text of the
  * day between calls. */

@@ -90,14 +90,39 @@ size_t mk_point_write(struct mk_point_writer *writer, const struct mk_point *poi
 	return (size_t)(s - out);
 }
 
-/* --- summaries ------------------------------------------------------------------------------ */
+/* --- values in the database ----------------------------------------------------------------- */
 
-#define COLUMNS "key, count, bytes, last_step, last_value, last_time, min, min_step, max, max_step, whole"
+bool mk_is_minus_zero(double value)
+{
+	return value == 0 && signbit(value);
+}
 
-static double col_double(struct mk_stmt *stmt, int i)
+void mk_bind_value(struct mk_stmt *stmt, int i, double value)
+{
+	if (isnan(value))
+		mk_bind_null(stmt, i);
+	else
+		mk_bind_double(stmt, i, value);
+}
+
+double mk_col_value(struct mk_stmt *stmt, int i)
 {
 	return mk_col_null(stmt, i) ? NAN : mk_col_double(stmt, i);
 }
+
+double mk_col_value_minus(struct mk_stmt *stmt, int i, int minus, int64_t bits)
+{
+	double value = mk_col_value(stmt, i);
+
+	return value == 0 && mk_col_int(stmt, minus) & bits ? -0.0 : value;
+}
+
+/* --- summaries ------------------------------------------------------------------------------ */
+
+#define COLUMNS                                                                                \
+	"key, count, bytes, last_step, last_value, last_time, min, min_step, max, max_step," \
+	" whole, minus"
+enum { MINUS = 11 };
 
 static struct mk_metric row(struct mk_stmt *stmt)
 {
@@ -105,10 +130,10 @@ static struct mk_metric row(struct mk_stmt *stmt)
 		.key = mk_col_dup(stmt, 0),
 		.count = mk_col_int(stmt, 1),
 		.bytes = mk_col_int(stmt, 2),
-		.last = {mk_col_int(stmt, 3), col_double(stmt, 4), mk_col_int(stmt, 5)},
-		.min = col_double(stmt, 6),
+		.last = {mk_col_int(stmt, 3), mk_col_value_minus(stmt, 4, MINUS, MK_MINUS_LAST), mk_col_int(stmt, 5)},
+		.min = mk_col_value_minus(stmt, 6, MINUS, MK_MINUS_MIN),
 		.min_step = mk_col_int(stmt, 7),
-		.max = col_double(stmt, 8),
+		.max = mk_col_value_minus(stmt, 8, MINUS, MK_MINUS_MAX),
 		.max_step = mk_col_int(stmt, 9),
 	};
 }
@@ -182,7 +207,7 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
 	struct mk_point_writer writer = {};
 	size_t start = ret->len, want = bytes > 0 ? (size_t)bytes : 0;
 	int r = mk_db_read(call, m->db,
-			   "SELECT step, value, time FROM points WHERE metric_id ="
+			   "SELECT step, value, time, minus FROM points WHERE metric_id ="
 			   " (SELECT id FROM metrics WHERE run_id = ? AND key = ?)"
 			   " ORDER BY seq",
 			   &stmt);
@@ -197,7 +222,7 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
 	while (ret->len - start < want && (r = mk_step(call, stmt)) > 0) {
 		struct mk_point point = {
 			.step = mk_col_int(stmt, 0),
-			.value = col_double(stmt, 1),
+			.value = mk_col_value_minus(stmt, 1, 3, 1),
 			.time = mk_col_int(stmt, 2),
 		};
 

@@ -53,15 +53,15 @@ static const char experiment_sql[] = "SELECT " FIXED ", NULL FROM runs r"
 				     " WHERE r.experiment_id = ?1 AND r.deleted = 0 ORDER BY r.id";
 /* ?2 the primary metric. Runs without it or with NaN come last; without a primary metric at all
  * the newest come first. */
-#define LEADERBOARD(value, order)                                        \
-	"SELECT " FIXED ", " value " FROM runs r"                        \
+#define LEADERBOARD(value, minus, order)                                 \
+	"SELECT " FIXED ", " value ", p.minus & " minus " FROM runs r"   \
 	" LEFT JOIN metrics p ON p.run_id = r.id AND p.key = ?2"         \
 	" WHERE r.experiment_id = ?1 AND r.deleted = 0 AND r.status = 2" \
 	" ORDER BY p.id IS NULL, " value " IS NULL, " value " " order ", r.id DESC"
 static const char *const leaderboard_sql[2][2] = {
 	/* [best][maximize] */
-	{LEADERBOARD("p.last_value", "ASC"), LEADERBOARD("p.last_value", "DESC")},
-	{LEADERBOARD("p.min", "ASC"), LEADERBOARD("p.max", "DESC")},
+	{LEADERBOARD("p.last_value", "1", "ASC"), LEADERBOARD("p.last_value", "1", "DESC")},
+	{LEADERBOARD("p.min", "2", "ASC"), LEADERBOARD("p.max", "4", "DESC")},
 };
 
 /* --- columns of params or metrics ------------------------------------------------------------ */
@@ -241,13 +241,13 @@ static void put_fixed(struct table *t, struct mk_stmt *row)
 	put_time(t, as_of);
 }
 
+/* The mark of a -0.0 is in the next column. */
 static void put_double(struct mk_buf *out, struct mk_stmt *stmt, int column)
 {
 	char text[32];
+	double value = mk_col_value_minus(stmt, column, column + 1, -1);
 
-	(void)mk_buf_put(
-		out, text,
-		mk_double_put(mk_col_null(stmt, column) ? NAN : mk_col_double(stmt, column), text));
+	(void)mk_buf_put(out, text, mk_double_put(value, text));
 }
 
 /* The keys of a run come sorted, as the columns are: one walk along both. */
@@ -429,7 +429,7 @@ static int render_snapshot(struct table *t)
 			       &params_of);
 	if (r == 0)
 		r = mk_prepare(t->call, t->conn,
-			       "SELECT key, last_value FROM metrics WHERE run_id = ? ORDER BY key",
+			       "SELECT key, last_value, minus & 1 FROM metrics WHERE run_id = ? ORDER BY key",
 			       &metrics_of);
 	if (r < 0)
 		return r;

@@ -43,8 +43,8 @@ class Seeded(Mounted):
         """A float as the server's store gives it back."""
         if not self.files and math.isinf(value):
             value = math.copysign(1.7976931348623157e308, value)
-        if value == 0:  # -0.0 is 0 in a SQL store, and in ours
-            value = 0.0
+        if not self.files and value == 0:
+            value = 0.0  # the SQL stores have one zero
         return value
 
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The mirror of a tracking store, against a store of our own making that counts what it is asked. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,13 +52,18 @@ static int store_experiments(struct mk_call *call, struct mk_tracking *t, char *
 	return r;
 }
 
+static double value_of(const struct mk_tracking *t, int i)
+{
+	return i ? t->first_value + i : t->first_value; /* which may be -0.0 */
+}
+
 static int emit_run(struct mk_tracking *t, int i, mk_t_run_emit *emit, void *arg)
 {
 	char id[33], name[32], value[32];
 	const struct mk_t_pair params[] = {{"lr", value}, {"opt/name", "adam"}};
 	const struct mk_t_pair tags[] = {{"mlflow.runName", name}};
 	const struct mk_t_metric metrics[] = {
-		{"loss", {t->n_points - 1, t->first_value + t->n_points - 1, 1000 * MK_SEC}}};
+		{"loss", {t->n_points - 1, value_of(t, t->n_points - 1), 1000 * MK_SEC}}};
 	struct mk_t_run run = {
 		.id = id,
 		.experiment_id = i % 2 ? "2" : "1",
@@ -133,7 +139,7 @@ static int store_history(struct mk_call *call, struct mk_tracking *t, const char
 		return r;
 	*points = realloc(*points, (*n + (size_t)t->n_points) * sizeof(**points));
 	for (int i = 0; i < t->n_points; i++)
-		(*points)[(*n)++] = (struct mk_point){i, t->first_value + i, 1000 * MK_SEC};
+		(*points)[(*n)++] = (struct mk_point){i, value_of(t, i), 1000 * MK_SEC};
 	return 0;
 }
 
@@ -148,7 +154,8 @@ static int store_tail(struct mk_call *call, struct mk_tracking *t, const char *r
 	atomic_fetch_add(&t->asked_tail, 1);
 	if (r < 0)
 		return r;
-	if (known > t->n_points || last->value != t->first_value + (double)(known - 1))
+	if (known > t->n_points || last->value != value_of(t, (int)known - 1) ||
+	    signbit(last->value) != signbit(value_of(t, (int)known - 1)))
 		return mk_fail(call, ESTALE, "fake: does not go on from there");
 	*points = realloc(*points, (*n + (size_t)t->n_points) * sizeof(**points));
 	for (int64_t i = known; i < t->n_points; i++)
@@ -429,6 +436,37 @@ static void a_history_grows_and_may_change(void)
 	CHECK_INT(t.asked_history, 2); /* the end did not fit */
 }
 
+/* SQLite has one zero, IEEE 754 and file stores have two. */
+static void minus_zero_is_kept(void)
+{
+	STORE(p, t, .n_runs = 1, .first_value = -0.0, .live = true);
+	_cleanup_(mk_metric_free) struct mk_metric metric = {};
+	_cleanup_(mk_metrics_free) struct mk_metrics metrics = {};
+	_cleanup_(mk_experiment_free) struct mk_experiment rain = {};
+	_cleanup_buf_ struct mk_buf a = MK_BUF(1000), b = MK_BUF(1000), table = MK_BUF(1000);
+	int64_t id, count;
+	bool live;
+
+	t.n_points = 1;
+	CHECK_INT(count_runs(&p, project, false), 1);
+	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-0.00000000", false, &id), 0);
+	CHECK_INT(mk_run_metrics(&p.call, p.m, id, &metrics), 0);
+	NEED(metrics.n == 1);
+	CHECK(signbit(metrics.v[0].last.value));
+	CHECK_INT(mk_experiment_find(&p.call, p.m, project, "rain", &rain), 0);
+	CHECK_INT(mk_table_render(&p.call, p.m, MK_TABLE_EXPERIMENT_RUNS, rain.id, &table, &live), 0);
+	CHECK(strstr(mk_buf_text(&table), "\t-0\n"));
+	read_history(&p, id, &a, &count);
+	CHECK(strncmp(mk_buf_text(&a), "0\t-0\t", 5) == 0);
+	CHECK_INT(mk_run_metric(&p.call, p.m, id, "loss", &metric), 0);
+	CHECK(signbit(metric.last.value) && signbit(metric.min) && signbit(metric.max));
+	t.first_value = 0; /* another value */
+	later(&p);
+	CHECK_INT(mk_index_run(&p.call, p.m, id), 0);
+	read_history(&p, id, &b, &count);
+	CHECK(strncmp(mk_buf_text(&b), "0\t0\t", 4) == 0);
+}
+
 static void names_are_exchanged(void)
 {
 	STORE(p, t, .n_runs = 4);
@@ -476,6 +514,6 @@ int main(void)
 		   TEST(what_was_seen_is_there_without_the_store),
 		   TEST(never_seen_is_the_stores_error), TEST(who_may_not_wait_is_sent_to_the_lane),
 		   TEST(one_asks_for_all), TEST(who_is_interrupted_leaves),
-		   TEST(a_history_grows_and_may_change), TEST(names_are_exchanged),
+		   TEST(a_history_grows_and_may_change), TEST(minus_zero_is_kept), TEST(names_are_exchanged),
 		   TEST(a_run_that_is_gone), TEST(two_connections_to_one_store));
 }

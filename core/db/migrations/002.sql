@@ -18,6 +18,9 @@ CREATE INDEX runs_parent ON runs (project_id, parent) WHERE parent IS NOT NULL;
 
 -- 1: every point up to count is in `points`; 0: only the last one is known.
 ALTER TABLE metrics ADD COLUMN whole INTEGER NOT NULL DEFAULT 1;
+-- SQLite keeps one zero: where a value is -0.0 these say so. metrics: 1 last, 2 min, 4 max.
+ALTER TABLE points ADD COLUMN minus INTEGER;
+ALTER TABLE metrics ADD COLUMN minus INTEGER NOT NULL DEFAULT 0;
 
 -- When something of a store was last asked, and how far: what is 'experiments', 'runs:<id>',
 -- 'run:<id>', 'history:<run>/<key>', 'models', 'versions:<model>', 'files:<place>/<directory>'.

@@ -9,6 +9,7 @@
 #include "mlflow.h"
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 enum { PAGE = 25000, MAX_POINTS = 50 * 1000 * 1000, TRIES = 3 };
@@ -105,7 +106,8 @@ int mk_mlflow_history(struct mk_call *call, struct mk_tracking *t, const char *r
 static bool is_same(const struct mk_point *a, const struct mk_point *b)
 {
 	return a->step == b->step && a->time == b->time &&
-	       (a->value == b->value || (a->value != a->value && b->value != b->value));
+	       ((a->value == b->value && signbit(a->value) == signbit(b->value)) ||
+		(a->value != a->value && b->value != b->value));
 }
 
 /* Where the point after `last` is in what came: the answer began with it, or (a server that gives
