@@ -258,3 +258,21 @@ def test_the_breaker_closes_with_the_first_answer(platform):
         server.shutdown()
         server.server_close()
     assert '"status": 501' in lines[-1] and '"down": false' in lines[-1]
+
+
+def test_a_proxy_with_nobody_behind_is_down(platform):
+    """502 and 504 are a proxy's words for a server that is not there: as if nobody had answered.
+    Whatever else comes with a status was said by somebody."""
+    for status in (502, 504):
+        with script(reply(status), OK) as s:
+            a, b = ask(platform, "times=2", "method=POST", "body={}", s.url)
+            assert (a["status"], a["down"], b["error"]) == (status, True, "EHOSTUNREACH"), (a, b)
+            assert f"(nobody answers behind its proxy (HTTP {status})), asked again in 1 s" in b["text"]
+            assert len(s.requests) == 1
+        with script(reply(status), OK) as s:  # and is asked again, and closes
+            a, b, c = ask(platform, "times=3", "pause=1100", "method=POST", "body={}", s.url)
+            assert (a["down"], b["body"], b["down"], c["status"]) == (True, "fine", False, 200)
+    for status in (401, 408, 429, 500, 501, 503):
+        with script(reply(status)) as s:
+            a, b = ask(platform, "times=2", "method=POST", "body={}", "deadline=300", s.url)
+            assert (b["status"], a["down"], b["down"]) == (status, False, False), (a, b)
