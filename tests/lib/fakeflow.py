@@ -50,12 +50,15 @@ class Fake(Script):
         self.files = [{"path": "f.txt", "is_dir": False, "file_size": 5}]
         self.contents = {"f.txt": b"file\n"}
         self.faults = {}
+        self.logins = None  # values of Authorization that are let in; None: everybody is
         super().__init__(self.follow_routes)
 
     def asked(self, route):
         return sum(route in r.path for r in self.requests)
 
     def follow_routes(self, request, connection, number):
+        if self.logins is not None and request.headers.get("authorization") not in self.logins:
+            return reply(401, "who is it?", ['WWW-Authenticate: Basic realm="mlflow"'])
         path, _, query = request.path.partition("?")
         route = path.split("/mlflow/", 1)[-1].lstrip("/")
         given = dict(urllib.parse.parse_qsl(query))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user of a mount sees of a server that fails, lies or sends hostile names: an errno with a
 sentence within the time, never an empty listing or a wrong value."""
+import base64
 import errno
 import os
 import threading
@@ -320,6 +321,68 @@ def test_a_token_that_expires_between_two_pages(platform, fake):
         with open(f"{where}/connections/lab.yaml", "w") as f:
             f.write(f"kind: mlflow\nurl: {fake.url}\ntoken_command: [cat, {issued}]\n")
         assert runs(f"{where}/projects/lab") == {"r.00000001", "r.00000002"}
+
+
+def basic(login):
+    return "Basic " + base64.b64encode(login.encode()).decode()
+
+
+def connection(where, text):
+    with open(f"{where}/connections/lab.yaml", "w") as f:
+        f.write(text)
+
+
+def test_a_wrong_password(platform, fake):
+    """EACCES, the connection and what to do; the right one is good at once."""
+    fake.logins = {basic("ana:right")}
+    text = f"kind: mlflow\nurl: {fake.url}\nuser: ana\n"
+    with platform.mount() as where:
+        lab = f"{where}/projects/lab"
+        connection(where, text + "password: mistaken\n")
+        for look in (f"{lab}/experiments", f"{lab}/runs", f"{lab}/models"):
+            assert failed(lambda: os.listdir(look)) == errno.EACCES
+            why = platform.ctl("why", look).stdout
+            assert "EACCES" in why and "lab: " in why and "does not accept the password or token: " \
+                "mantikctl login lab sets a new one" in why, why
+            assert "mistaken" not in why
+        assert "mistaken" not in read(f"{where}/.mantik/errors")
+        r = platform.ctl("login", "lab", input="right\n")
+        assert "right" not in r.stdout + r.stderr
+        assert os.listdir(f"{lab}/experiments") == ["e"]
+        assert runs(lab) == {"r.00000001"}
+
+
+@pytest.mark.parametrize("kept", ["here", "in a file"])
+def test_a_token_that_expires_under_a_mount(platform, fake, kept):
+    """What was seen reads on; what was not says whose token it is. One that somebody renews in its
+    file is taken from there, unseen."""
+    fake.logins = {"Bearer one"}
+    issued = os.path.join(platform.dir, "token")
+    with open(issued, "w") as f:
+        f.write("one\n")
+    os.chmod(issued, 0o600)
+    head = f"kind: mlflow\nurl: {fake.url}\n"
+    with platform.mount() as where:
+        lab = f"{where}/projects/lab"
+        connection(where, head + ("token: one\n" if kept == "here" else f"token_file: {issued}\n"))
+        assert runs(lab) == {"r.00000001"}
+        assert read(f"{lab}/runs/r.00000001/params/lr") == "0.1\n"
+        fake.logins = {"Bearer two"}
+        with open(issued, "w") as f:
+            f.write("two\n")
+        unseen = f"{lab}/runs/r.00000001/metrics/loss"
+        if kept == "here":
+            assert failed(lambda: read(unseen)) == errno.EACCES
+            why = platform.ctl("why", unseen).stdout
+            assert "lab: " in why and "mantikctl login lab" in why, why
+            assert failed(lambda: os.listdir(f"{lab}/runs/r.00000001/artifacts")) == errno.EACCES
+            assert read(f"{lab}/runs/r.00000001/params/lr") == "0.1\n"
+            assert runs(lab) == {"r.00000001"}
+            platform.ctl("login", "lab", input="two\n")
+        assert read(unseen).startswith("0\t1\t")
+        assert os.listdir(f"{lab}/runs/r.00000001/artifacts") == ["f.txt"]
+    assert not any(r.headers.get("authorization") not in ("Bearer one", "Bearer two")
+                   for r in fake.requests)
 
 
 def test_a_run_deleted_while_a_file_of_it_is_open(fake, top):
