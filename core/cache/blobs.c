@@ -3,36 +3,19 @@
 #include "cache/blobs.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <mantik/lane.h>
 
-#include "base/hash.h"
-#include "base/path.h"
-#include "cache/trim.h"
+#include "cache/blob_disk.h"
 
 enum {
-	BLOCK = 64 << 10,
 	JUMP = 1 << 20,		/* fetched for a read out of order */
 	AHEAD = 64 << 20,	/* of the last read */
 	THREADS = 4,
-	ETAG_MAX = 255,
-	MAGIC = 0x6d6b6232,
 	TRIM = 64 << 20,	/* bytes that come between two looks at the size of the cache */
 };
 static const int64_t lonely = 5 * MK_SEC;
-
-/* What stands behind the bytes, at a whole block; the bits of the blocks follow. Host byte order: a
- * cache. */
-struct head {
-	uint32_t magic, block;
-	int64_t size;
-	int64_t asked; /* ns realtime: the source had this version then */
-	char etag[ETAG_MAX + 1];
-};
 
 struct stream {
 	struct mk_lane_work work;
@@ -50,17 +33,13 @@ struct blob { /* one of these bytes, shared by all who have it open */
 	struct blob *next;
 	struct mk_blobs *all;
 	_Atomic int refs; /* each open one, and the stream; the last goes under all->lock */
-	char *identity, *label, *remote, *path;
+	char *identity, *label, *remote;
 	struct mk_source source;
-	int data;
-	int64_t size;
 	int64_t limit; /* of the cache */
 
 	pthread_mutex_t lock; /* protects what follows */
 	pthread_cond_t moved;
-	struct head head;
-	unsigned char *bits;
-	int64_t missing; /* blocks */
+	struct mk_blob_disk disk; /* its descriptor stays the same */
 	struct stream *stream;
 	int64_t last_read;    /* up to where anybody read last */
 	int64_t last_waited;  /* mono */
@@ -107,173 +86,36 @@ void mk_blobs_free(struct mk_blobs *all)
 	free(all);
 }
 
-/* --- blocks -------------------------------------------------------------------------------- */
+/* --- open ones ----------------------------------------------------------------------------- */
 
-static int64_t n_blocks(const struct blob *blob)
-{
-	return (blob->size + BLOCK - 1) / BLOCK;
-}
-
-static bool has(const struct blob *blob, int64_t block)
-{
-	return blob->bits[block / 8] & 1 << block % 8;
-}
-
-/* Are all blocks of [offset, offset + len) there? *ret_missing: the first that is not. */
-static bool has_all(const struct blob *blob, int64_t offset, int64_t len, int64_t *ret_missing)
-{
-	for (int64_t b = offset / BLOCK; b * BLOCK < offset + len; b++)
-		if (!has(blob, b)) {
-			*ret_missing = b;
-			return false;
-		}
-	return true;
-}
-
-static off_t head_at(const struct blob *blob)
-{
-	return n_blocks(blob) * BLOCK;
-}
-
-static void count_missing(struct blob *blob)
-{
-	blob->missing = 0;
-	for (int64_t b = 0; b < n_blocks(blob); b++)
-		blob->missing += !has(blob, b);
-}
-
-static struct flock lock_head(const struct blob *blob, short type)
-{
-	return (struct flock){
-		.l_type = type, .l_whence = SEEK_SET, .l_start = head_at(blob), .l_len = 1};
-}
-
-/* Notes a whole block, on disk too: another process may have noted its neighbours meanwhile. */
-static void note(struct blob *blob, int64_t block)
-{
-	struct flock lock = lock_head(blob, F_WRLCK);
-	off_t at = head_at(blob) + (off_t)sizeof(struct head) + block / 8;
-	unsigned char byte = 0, before = blob->bits[block / 8];
-
-	if (has(blob, block))
-		return;
-	(void)fcntl(blob->data, F_OFD_SETLKW, &lock);
-	if (pread(blob->data, &byte, 1, at) == 1)
-		blob->bits[block / 8] |= byte;
-	blob->bits[block / 8] |= (unsigned char)(1 << block % 8);
-	(void)!pwrite(blob->data, &blob->bits[block / 8], 1, at);
-	lock.l_type = F_UNLCK;
-	(void)fcntl(blob->data, F_OFD_SETLK, &lock);
-	blob->missing -= __builtin_popcount(blob->bits[block / 8] ^ before);
-}
-
-/* --- the files ----------------------------------------------------------------------------- */
-
-static void write_head(const struct blob *blob)
-{
-	const struct head head = blob->head;
-
-	(void)!pwrite(blob->data, &head, sizeof(head), head_at(blob));
-}
-
-/* What is there, or nothing yet. */
-static void load(struct blob *blob)
-{
-	struct flock lock = lock_head(blob, F_WRLCK);
-	struct head head = {};
-	size_t n = (size_t)n_blocks(blob) / 8 + 1;
-	off_t at = head_at(blob);
-
-	blob->bits = mk_alloc(n);
-	memset(blob->bits, 0, n);
-	(void)fcntl(blob->data, F_OFD_SETLKW, &lock);
-	if (pread(blob->data, &head, sizeof(head), at) != sizeof(head) || head.magic != MAGIC ||
-	    head.block != BLOCK || head.size != blob->size ||
-	    memchr(head.etag, 0, sizeof(head.etag)) == NULL) {
-		blob->head = (struct head){.magic = MAGIC, .block = BLOCK, .size = blob->size};
-		(void)!ftruncate(blob->data, 0);
-		write_head(blob);
-	} else {
-		blob->head = head;
-		(void)!pread(blob->data, blob->bits, n, at + (off_t)sizeof(head));
-	}
-	lock.l_type = F_UNLCK;
-	(void)fcntl(blob->data, F_OFD_SETLK, &lock);
-	count_missing(blob);
-}
-
-/* The last to go, whatever the file system thinks of access times. */
-static void read_now(const struct blob *blob)
-{
-	const struct timespec now[] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_OMIT}};
-
-	(void)futimens(blob->data, now);
-}
-
-static int open_file(struct mk_call *call, struct mantik *m, struct blob *blob)
-{
-	_cleanup_buf_ struct mk_buf path = MK_BUF(8192);
-	char hex[65];
-
-	mk_sha256_hex(blob->identity, strlen(blob->identity), hex);
-	(void)mk_buf_printf(&path, "%s/blobs", m->cache_dir);
-
-	int r = mk_path_make(call, mk_buf_text(&path));
-
-	if (r < 0)
-		return r;
-	(void)mk_buf_printf(&path, "/%s", hex);
-	blob->path = mk_buf_steal(&path);
-	do {
-		mk_closep(&blob->data);
-		blob->data = open(blob->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		if (blob->data < 0)
-			return mk_fail(call, errno, "%s: %s", blob->path, strerror(errno));
-	} while (!mk_cache_hold(blob->data));
-	read_now(blob);
-	load(blob);
-	return 0;
-}
-
-/* The next one begins with a file of its own; who has this one open keeps it. Under the lock. */
+/* Who has it open keeps what is there; what is missing never comes. Under the lock. */
 static void retire(struct blob *blob)
 {
-	struct stat here, there;
-
 	blob->stale = true;
-	if (fstat(blob->data, &here) == 0 && lstat(blob->path, &there) == 0 &&
-	    here.st_ino == there.st_ino)
-		(void)unlink(blob->path);
+	mk_blob_disk_retire(&blob->disk);
 }
 
 /* After bytes have come, now and then. */
 static void trim(struct blob *blob, int64_t came)
 {
-	_cleanup_free_ char *dir = NULL;
-
 	if (atomic_fetch_sub(&blob->all->until_trim, came) - came > 0)
 		return;
 	atomic_store(&blob->all->until_trim, blob->limit / 16 < TRIM ? blob->limit / 16 : TRIM);
-	dir = mk_strndup(blob->path, (size_t)(strrchr(blob->path, '/') - blob->path));
-	mk_cache_trim(dir, blob->limit, 0);
+	mk_blob_disk_trim(&blob->disk, blob->limit);
 }
 
 static void blob_free(struct blob *blob)
 {
-	if (blob->data >= 0)
-		read_now(blob);
 	if (blob->fetched) {
-		mk_closep(&blob->data); /* it may go, too */
+		mk_blob_disk_let_go(&blob->disk); /* it may go, too */
 		trim(blob, 0);
 	}
 	if (blob->source.drop)
 		blob->source.drop(blob->source.arg);
-	mk_closep(&blob->data);
-	free(blob->path);
+	mk_blob_disk_close(&blob->disk);
 	free(blob->identity);
 	free(blob->label);
 	free(blob->remote);
-	free(blob->bits);
 	free(blob->error.text);
 	pthread_mutex_destroy(&blob->lock);
 	pthread_cond_destroy(&blob->moved);
@@ -310,8 +152,7 @@ static struct blob *new_blob(struct mk_blobs *all, const struct mk_source *sourc
 		.label = mk_strdup(source->label),
 		.remote = mk_strdup(source->remote),
 		.source = *source,
-		.data = -1,
-		.size = source->size,
+		.disk = {.fd = -1, .size = source->size},
 	};
 	pthread_mutex_init(&blob->lock, NULL);
 	pthread_condattr_init(&monotonic);
@@ -324,7 +165,7 @@ static struct blob *new_blob(struct mk_blobs *all, const struct mk_source *sourc
 static struct blob *find_open(struct mk_blobs *all, const struct mk_source *source)
 {
 	for (struct blob *blob = all->first; blob; blob = blob->next)
-		if (strcmp(blob->identity, source->identity) == 0 && blob->size == source->size &&
+		if (strcmp(blob->identity, source->identity) == 0 && blob->disk.size == source->size &&
 		    !blob->stale) {
 			atomic_fetch_add(&blob->refs, 1);
 			return blob;
@@ -347,10 +188,11 @@ static int renew(struct mk_call *call, struct blob *blob, int64_t good_since)
 
 	pthread_mutex_lock(&blob->lock);
 
-	bool good = blob->missing == n_blocks(blob) || blob->head.asked >= good_since;
+	bool good = blob->disk.missing == mk_blob_disk_blocks(&blob->disk) ||
+		    blob->disk.asked >= good_since;
 
-	if (*blob->head.etag)
-		etag = mk_strdup(blob->head.etag);
+	if (*blob->disk.etag)
+		etag = mk_strdup(blob->disk.etag);
 	pthread_mutex_unlock(&blob->lock);
 	if (good)
 		return 0;
@@ -362,14 +204,13 @@ static int renew(struct mk_call *call, struct blob *blob, int64_t good_since)
 	r = blob->source.fetch(call, blob->source.arg, 0, 1, &etag, discard, NULL, &total);
 	if (r == -ECANCELED)
 		r = 0;
-	if (r >= 0 && total >= 0 && total != blob->size)
+	if (r >= 0 && total >= 0 && total != blob->disk.size)
 		r = -ESTALE;
 	pthread_mutex_lock(&blob->lock);
 	if (r == -ESTALE) {
 		retire(blob);
 	} else if (r >= 0) {
-		blob->head.asked = now;
-		write_head(blob);
+		mk_blob_disk_note_version(&blob->disk, now, NULL);
 	}
 	pthread_mutex_unlock(&blob->lock);
 	if (r < 0 && r != -EINTR)
@@ -394,7 +235,7 @@ static int get_blob(struct mk_call *call, struct mantik *m, const struct mk_sour
 	} else {
 		blob = new_blob(all, source);
 		blob->limit = mantik_option_int(m, "cache_limit");
-		r = open_file(call, m, blob);
+		r = mk_blob_disk_open(call, m, blob->identity, &blob->disk);
 		if (r == 0) {
 			blob->next = all->first;
 			all->first = blob;
@@ -444,7 +285,7 @@ void mk_cached_close(struct mk_cached *cached)
 
 int64_t mk_cached_size(const struct mk_cached *cached)
 {
-	return cached->blob->size;
+	return cached->blob->disk.size;
 }
 
 bool mk_cached_whole(struct mk_cached *cached)
@@ -453,7 +294,7 @@ bool mk_cached_whole(struct mk_cached *cached)
 
 	pthread_mutex_lock(&blob->lock);
 
-	bool whole = blob->missing == 0;
+	bool whole = blob->disk.missing == 0;
 
 	pthread_mutex_unlock(&blob->lock);
 	return whole;
@@ -473,41 +314,31 @@ static bool unwanted(struct stream *stream)
 /* With the first block, so that no other version's is ever put beside it. Under the lock. */
 static void note_version(struct blob *blob, const char *etag)
 {
-	if (*blob->head.etag || !etag || strlen(etag) > ETAG_MAX)
-		return;
-	memcpy(blob->head.etag, etag, strlen(etag) + 1);
-	write_head(blob);
+	if (!*blob->disk.etag && etag)
+		mk_blob_disk_note_version(&blob->disk, 0, etag);
 }
 
 /* Sets ->missing right and wakes who waits; the block's bytes are on disk. */
 static int put_block(struct stream *stream)
 {
 	struct blob *blob = stream->blob;
-	int64_t block = stream->at / BLOCK - (stream->at % BLOCK == 0);
-	size_t done = 0;
+	int64_t block = stream->at / MK_BLOCK - (stream->at % MK_BLOCK == 0);
+	int r = mk_blob_disk_write(&stream->call, &blob->disk, blob->label, block, stream->fill,
+				   stream->filled);
 
-	while (done < stream->filled) {
-		ssize_t n = pwrite(blob->data, stream->fill + done, stream->filled - done,
-				   block * BLOCK + (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return mk_fail(&stream->call, errno, "%s: the cache: %s", blob->label,
-				       strerror(errno));
-		done += (size_t)n;
-	}
+	if (r < 0)
+		return r;
 	stream->filled = 0;
 	pthread_mutex_lock(&blob->lock);
 	note_version(blob, stream->etag);
-	note(blob, block);
+	mk_blob_disk_note(&blob->disk, block);
 	blob->fetched = true;
 	pthread_cond_broadcast(&blob->moved);
 
 	bool stop = unwanted(stream);
 
 	pthread_mutex_unlock(&blob->lock);
-	trim(blob, BLOCK);
+	trim(blob, MK_BLOCK);
 	return stop ? -ECANCELED : 0;
 }
 
@@ -517,16 +348,16 @@ static int take(void *arg, const void *data, size_t len)
 	const char *from = data;
 
 	while (len) {
-		size_t room = BLOCK - stream->filled, n = len < room ? len : room;
+		size_t room = MK_BLOCK - stream->filled, n = len < room ? len : room;
 
-		if (stream->at + (int64_t)n > stream->blob->size)
+		if (stream->at + (int64_t)n > stream->blob->disk.size)
 			return mk_fail(&stream->call, ESTALE, "%s: has become longer", stream->blob->label);
 		memcpy(stream->fill + stream->filled, from, n);
 		stream->filled += n;
 		stream->at += (int64_t)n;
 		from += n;
 		len -= n;
-		if (stream->filled == BLOCK || stream->at == stream->blob->size) {
+		if (stream->filled == MK_BLOCK || stream->at == stream->blob->disk.size) {
 			int r = put_block(stream);
 
 			if (r < 0)
@@ -539,11 +370,11 @@ static int take(void *arg, const void *data, size_t len)
 static int fetch(struct stream *stream)
 {
 	struct blob *blob = stream->blob;
-	int64_t total = -1, len = stream->end >= blob->size ? -1 : stream->end - stream->begin;
+	int64_t total = -1, len = stream->end >= blob->disk.size ? -1 : stream->end - stream->begin;
 
 	pthread_mutex_lock(&blob->lock);
-	if (*blob->head.etag)
-		stream->etag = mk_strdup(blob->head.etag);
+	if (*blob->disk.etag)
+		stream->etag = mk_strdup(blob->disk.etag);
 	pthread_mutex_unlock(&blob->lock);
 
 	int r = blob->source.fetch(&stream->call, blob->source.arg, stream->begin, len, &stream->etag, take,
@@ -551,9 +382,9 @@ static int fetch(struct stream *stream)
 
 	if (r == -ECANCELED)
 		return 0;
-	if (r >= 0 && total >= 0 && total != blob->size)
+	if (r >= 0 && total >= 0 && total != blob->disk.size)
 		r = mk_fail(&stream->call, ESTALE, "%s: has %lld bytes now, not %lld", blob->label,
-			    (long long)total, (long long)blob->size);
+			    (long long)total, (long long)blob->disk.size);
 	if (r >= 0 && stream->at < stream->end)
 		r = mk_fail(&stream->call, EIO, "%s: only %lld of %lld bytes came", blob->label,
 			    (long long)stream->at, (long long)stream->end);
@@ -577,10 +408,8 @@ static void run(struct mk_lane_work *work)
 	}
 	if (r == -ESTALE)
 		retire(blob);
-	if (r == 0) {
-		blob->head.asked = stream->begun;
-		write_head(blob);
-	}
+	if (r == 0)
+		mk_blob_disk_note_version(&blob->disk, stream->begun, NULL);
 	pthread_cond_broadcast(&blob->moved);
 	pthread_mutex_unlock(&blob->lock);
 	mk_call_done(&stream->call);
@@ -594,21 +423,21 @@ static void run(struct mk_lane_work *work)
 static int begin(struct mk_call *call, struct blob *blob, int64_t block, int64_t offset, int64_t len)
 {
 	struct stream *stream = mk_new(struct stream);
-	bool reads_on = offset <= blob->last_read + BLOCK && offset + len >= blob->last_read;
-	int64_t begin = block * BLOCK, want = offset + len - begin;
+	bool reads_on = offset <= blob->last_read + MK_BLOCK && offset + len >= blob->last_read;
+	int64_t begin = block * MK_BLOCK, want = offset + len - begin;
 
 	stream->work.run = run;
 	stream->blob = blob;
 	stream->begin = begin;
 	stream->at = begin;
 	stream->begun = mk_now_real();
-	stream->end = reads_on ? blob->size : begin + (want > JUMP ? want : JUMP);
-	if (stream->end > blob->size)
-		stream->end = blob->size;
-	stream->end += -stream->end % BLOCK + (stream->end % BLOCK ? BLOCK : 0);
-	if (stream->end > blob->size)
-		stream->end = blob->size;
-	stream->fill = mk_alloc(BLOCK);
+	stream->end = reads_on ? blob->disk.size : begin + (want > JUMP ? want : JUMP);
+	if (stream->end > blob->disk.size)
+		stream->end = blob->disk.size;
+	stream->end += -stream->end % MK_BLOCK + (stream->end % MK_BLOCK ? MK_BLOCK : 0);
+	if (stream->end > blob->disk.size)
+		stream->end = blob->disk.size;
+	stream->fill = mk_alloc(MK_BLOCK);
 	mk_call_init(&stream->call);
 	atomic_fetch_add(&blob->refs, 1);
 	blob->stream = stream;
@@ -643,7 +472,7 @@ static int await(struct mk_call *call, struct blob *blob, int64_t offset, int64_
 	bool tried = false;
 	int64_t block;
 
-	while (!has_all(blob, offset, len, &block)) {
+	while (!mk_blob_disk_has(&blob->disk, offset, len, &block)) {
 		int r = mk_call_check(call, blob->label);
 
 		if (r == 0 && blob->stale)
@@ -654,9 +483,9 @@ static int await(struct mk_call *call, struct blob *blob, int64_t offset, int64_
 			return r;
 
 		const struct stream *stream = blob->stream;
-		bool comes = stream && block * BLOCK >= stream->begin && block * BLOCK < stream->end &&
-			     block * BLOCK + BLOCK >= stream->at &&
-			     block * BLOCK <= stream->at + AHEAD;
+		bool comes = stream && block * MK_BLOCK >= stream->begin && block * MK_BLOCK < stream->end &&
+			     block * MK_BLOCK + MK_BLOCK >= stream->at &&
+			     block * MK_BLOCK <= stream->at + AHEAD;
 
 		if (!stream) {
 			r = begin(call, blob, block, offset, len);
@@ -677,15 +506,14 @@ ssize_t mk_cached_read(struct mk_call *call, struct mk_cached *cached, void *buf
 {
 	struct blob *blob = cached->blob;
 	int64_t block;
-	size_t done = 0;
 	int r = 0;
 
-	if (offset >= blob->size)
+	if (offset >= blob->disk.size)
 		return 0;
-	if ((uint64_t)len > (uint64_t)(blob->size - offset))
-		len = (size_t)(blob->size - offset);
+	if ((uint64_t)len > (uint64_t)(blob->disk.size - offset))
+		len = (size_t)(blob->disk.size - offset);
 	pthread_mutex_lock(&blob->lock);
-	if (!has_all(blob, offset, (int64_t)len, &block)) {
+	if (!mk_blob_disk_has(&blob->disk, offset, (int64_t)len, &block)) {
 		r = mk_call_may_wait(call, blob->remote);
 		if (r == 0) {
 			blob->waiting++;
@@ -696,17 +524,7 @@ ssize_t mk_cached_read(struct mk_call *call, struct mk_cached *cached, void *buf
 	if (r == 0)
 		blob->last_read = offset + (int64_t)len;
 	pthread_mutex_unlock(&blob->lock);
-	while (r == 0 && done < len) {
-		ssize_t n = pread(blob->data, (char *)buf + done, len - done, offset + (off_t)done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0)
-			return mk_fail(call, EIO, "%s: the cache was cut", blob->label);
-		if (n < 0)
-			return mk_fail(call, errno, "%s: the cache: %s", blob->label,
-				       strerror(errno));
-		done += (size_t)n;
-	}
-	return r < 0 ? r : (ssize_t)done;
+	if (r == 0)
+		r = mk_blob_disk_read(call, &blob->disk, blob->label, buf, len, offset);
+	return r < 0 ? r : (ssize_t)len;
 }
