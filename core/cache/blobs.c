@@ -10,7 +10,9 @@
 #include "cache/blob_disk.h"
 
 enum {
-	JUMP = 1 << 20,		/* fetched for a read out of order */
+	JUMP = 1 << 20,		/* fetched for a first read, or one out of order */
+	SMALL = 4 << 20,	/* what is left of a file at a first read and not worth two requests */
+	GAIT = 16 << 20,	/* then, for who reads on: `file` and `head` never come that far */
 	AHEAD = 64 << 20,	/* of the last read */
 	THREADS = 4,
 	TRIM = 64 << 20,	/* bytes that come between two looks at the size of the cache */
@@ -22,6 +24,7 @@ struct stream {
 	struct blob *blob;
 	struct mk_call call;
 	int64_t begin, end; /* what was asked for */
+	int64_t need;	    /* … and waited for by who asked: until then nobody stops it */
 	_Atomic int64_t at; /* bytes came up to here */
 	int64_t begun;	    /* realtime */
 	char *etag;	    /* of what comes; NULL: whatever there is */
@@ -42,6 +45,8 @@ struct blob { /* one of these bytes, shared by all who have it open */
 	struct mk_blob_disk disk; /* its descriptor stays the same */
 	struct stream *stream;
 	int64_t last_read;    /* up to where anybody read last */
+	int64_t ended;	      /* up to where the last stream came */
+	int64_t walked;	      /* bytes of the streams that went on from each other, up to there */
 	int64_t last_waited;  /* mono */
 	int waiting;
 	struct mk_error error; /* of the last stream, until one succeeds */
@@ -399,6 +404,8 @@ static void run(struct mk_lane_work *work)
 
 	pthread_mutex_lock(&blob->lock);
 	blob->stream = NULL;
+	blob->ended = stream->at - (int64_t)stream->filled; /* whole blocks */
+	blob->walked += blob->ended - stream->begin;
 	free(mk_steal(&blob->error.text));
 	blob->error.code = 0;
 	if (r < 0 && r != -EINTR) { /* cancelled for another one: no fault of the remote's */
@@ -423,15 +430,23 @@ static void run(struct mk_lane_work *work)
 static int begin(struct mk_call *call, struct blob *blob, int64_t block, int64_t offset, int64_t len)
 {
 	struct stream *stream = mk_new(struct stream);
-	bool reads_on = offset <= blob->last_read + MK_BLOCK && offset + len >= blob->last_read;
-	int64_t begin = block * MK_BLOCK, want = offset + len - begin;
+	int64_t begin = block * MK_BLOCK, want = offset + len - begin, size = blob->disk.size;
+	bool reads_on = begin == blob->ended || (offset <= blob->last_read + MK_BLOCK &&
+						 offset + len >= blob->last_read);
 
+	if (!reads_on)
+		blob->walked = 0;
+	if (reads_on && !blob->walked && size - begin <= SMALL)
+		size = SMALL;
+	else if (blob->walked < GAIT)
+		size = blob->walked ? GAIT : JUMP;
 	stream->work.run = run;
 	stream->blob = blob;
 	stream->begin = begin;
 	stream->at = begin;
 	stream->begun = mk_now_real();
-	stream->end = reads_on ? blob->disk.size : begin + (want > JUMP ? want : JUMP);
+	stream->need = offset + len;
+	stream->end = begin + (want > size ? want : size);
 	if (stream->end > blob->disk.size)
 		stream->end = blob->disk.size;
 	stream->end += -stream->end % MK_BLOCK + (stream->end % MK_BLOCK ? MK_BLOCK : 0);
@@ -483,7 +498,9 @@ static int await(struct mk_call *call, struct blob *blob, int64_t offset, int64_
 			return r;
 
 		const struct stream *stream = blob->stream;
-		bool comes = stream && block * MK_BLOCK >= stream->begin && block * MK_BLOCK < stream->end &&
+		/* In its range, or right behind it. */
+		bool comes = stream && block * MK_BLOCK >= stream->begin &&
+			     block * MK_BLOCK <= stream->end &&
 			     block * MK_BLOCK + MK_BLOCK >= stream->at &&
 			     block * MK_BLOCK <= stream->at + AHEAD;
 
@@ -491,7 +508,8 @@ static int await(struct mk_call *call, struct blob *blob, int64_t offset, int64_
 			r = begin(call, blob, block, offset, len);
 			if (r < 0)
 				return r;
-		} else if (!comes) { /* it is elsewhere: one that is needed now comes first */
+		} else if (!comes && (stream->at >= stream->need || blob->waiting == 1)) {
+			/* It is elsewhere, and nobody waits for the rest of it as we do. */
 			mk_call_cancel(&blob->stream->call);
 		}
 		tried = true;

@@ -5,9 +5,10 @@
  * holds more than the option cache_limit, those read longest ago go, never an open one.
  *
  *	read ---> all blocks there? pread : wait for the stream that brings them
- *	stream --> one request, from the first missing block: 1 MiB for a jump, to the end of the
- *	           file for who reads on from where he was; stopped when it is 64 MiB ahead of
- *	           everybody and nobody has waited for 5 s
+ *	stream --> one request, from the first missing block: 1 MiB for a first read or a jump, then
+ *	           16 MiB, then to the end of the file for who reads on from where he was; stopped
+ *	           when it is 64 MiB ahead of everybody and nobody has waited for 5 s. A read
+ *	           elsewhere waits until a stream has brought what it was begun for, and stops it
  *
  * One version is read to its end: a stream whose version (etag) or size is another one makes reads
  * fail with ESTALE, and the next open begins anew with a file of its own: what is there of the

@@ -14,6 +14,7 @@ struct remote {
 	int piece;
 	_Atomic int asked;
 	_Atomic int64_t sent;
+	_Atomic int64_t len; /* asked for last; -1: to the end */
 };
 
 static char byte_at(const struct remote *remote, int64_t at)
@@ -31,6 +32,7 @@ static int fetch(struct mk_call *call, void *arg, int64_t offset, int64_t len, c
 	char data[100000];
 
 	atomic_fetch_add(&remote->asked, 1);
+	atomic_store(&remote->len, len);
 	if (remote->fails)
 		return mk_fail(call, remote->fails, "remote: no");
 	if (*etag && strcmp(*etag, version) != 0)
@@ -133,6 +135,28 @@ static void here_and_there(void)
 	mk_cached_close(cached);
 }
 
+/* `head` and `file` of a big file are a look, not its bytes. */
+static void the_first_look_is_short(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 300 << 20, .version = 'a'};
+	struct mk_cached *cached;
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	CHECK_INT(compare(&p, cached, &remote, 0, 8192, 8192), 0);
+	CHECK_INT(remote.len, 1 << 20);
+	CHECK_INT(compare(&p, cached, &remote, 8192, 900000, 131072), 0);
+	CHECK_INT(remote.asked, 1);
+	CHECK_INT(compare(&p, cached, &remote, 1 << 20, 2 << 20, 131072), 0);
+	CHECK_INT(remote.len, 16 << 20);
+	CHECK_INT(compare(&p, cached, &remote, 2 << 20, 18 << 20, 131072), 0);
+	CHECK_INT(remote.asked, 3); /* the last read looked over the edge */
+	CHECK_INT(remote.len, -1);
+	CHECK_INT(compare(&p, cached, &remote, 200 << 20, (200 << 20) + 10, 10), 0);
+	CHECK_INT(remote.len, 1 << 20);
+	mk_cached_close(cached);
+}
+
 static void an_empty_file(void)
 {
 	PLATFORM(p);
@@ -222,6 +246,7 @@ struct reader {
 	struct mk_cached *cached;
 	const struct remote *remote;
 	int64_t from, wrong;
+	int64_t len; /* 0: to the end */
 };
 
 static void *read_along(void *arg)
@@ -231,7 +256,8 @@ static void *read_along(void *arg)
 
 	mk_call_init(&own.call);
 	reader->wrong = compare(&own, reader->cached, reader->remote, reader->from,
-				reader->remote->size, 131072);
+				reader->len ? reader->from + reader->len : reader->remote->size,
+				131072);
 	mk_call_done(&own.call);
 	return NULL;
 }
@@ -246,13 +272,35 @@ static void several_read_at_once(void)
 
 	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
 	for (int i = 0; i < 6; i++) {
-		readers[i] = (struct reader){&p, cached, &remote, i * 131072, 1};
+		readers[i] = (struct reader){&p, cached, &remote, i * 131072, 1, 0};
 		NEED(pthread_create(&threads[i], NULL, read_along, &readers[i]) == 0);
 	}
 	for (int i = 0; i < 6; i++) {
 		(void)pthread_join(threads[i], NULL);
 		CHECK_INT(readers[i].wrong, 0);
 	}
+	mk_cached_close(cached);
+}
+
+/* Two who read in places far apart: none stops the other before it has what it waits for. */
+static void in_two_places_at_once(void)
+{
+	PLATFORM(p);
+	struct remote remote = {.size = 400 << 20, .version = 'a'};
+	struct mk_cached *cached;
+	struct reader readers[3];
+	pthread_t threads[3];
+
+	NEED(open_it(&p, &remote, remote.size, &cached) == 0);
+	for (int i = 0; i < 3; i++) {
+		readers[i] = (struct reader){&p, cached, &remote, (int64_t)i * (150 << 20), 1, 3 << 20};
+		NEED(pthread_create(&threads[i], NULL, read_along, &readers[i]) == 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		(void)pthread_join(threads[i], NULL);
+		CHECK_INT(readers[i].wrong, 0);
+	}
+	CHECK(remote.asked <= 3 * 3 * 8 + 3); /* at worst each read of 128 KiB its own */
 	mk_cached_close(cached);
 }
 
@@ -323,7 +371,8 @@ static void the_cache_has_a_limit(void)
 
 int main(void)
 {
-	return RUN(TEST(from_the_beginning), TEST(here_and_there), TEST(an_empty_file),
+	return RUN(TEST(from_the_beginning), TEST(here_and_there),
+		   TEST(the_first_look_is_short), TEST(in_two_places_at_once), TEST(an_empty_file),
 		   TEST(what_was_cut_is_gone_on_with), TEST(another_version_is_stale),
 		   TEST(sizes_must_be_true), TEST(who_may_not_wait_is_sent_away),
 		   TEST(several_read_at_once),
