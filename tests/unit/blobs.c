@@ -48,11 +48,12 @@ static int fetch(struct mk_call *call, void *arg, int64_t offset, int64_t len, c
 			return mk_fail(call, EREMOTEIO, "remote: half a body");
 		for (size_t i = 0; i < n; i++)
 			data[i] = byte_at(remote, at + (int64_t)i);
-		if (r == 0)
-			r = sink(sink_arg, data, n);
 		if (r < 0)
 			return r;
 		atomic_fetch_add(&remote->sent, (int64_t)n);
+		r = sink(sink_arg, data, n); /* who waits for it looks at once */
+		if (r < 0)
+			return r;
 		at += (int64_t)n;
 	}
 	return 0;
