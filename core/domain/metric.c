@@ -252,26 +252,32 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
 	return mk_fail(call, ESTALE, "metric \"%s\": its history changed", key);
 }
 
-/* 1: mirrored from a store, 0: ours. */
-static int is_mirrored(struct mk_call *call, struct mantik *m, int64_t id)
+/* All or none, so that the table of an ended run has two texts at most: a part of the histories would
+ * be another one with each that is read. */
+int mk_run_metrics_complete(struct mk_call *call, struct mantik *m, int64_t id)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT 1 FROM runs WHERE id = ? AND remote_id IS NOT NULL", &stmt);
+			   "SELECT remote_id IS NULL, status, NOT EXISTS (SELECT 1 FROM metrics"
+			   " WHERE run_id = ?1 AND NOT whole) FROM runs WHERE id = ?1",
+			   &stmt);
 
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, id);
-	return mk_step(call, stmt);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r;
+	return mk_col_int(stmt, 0) ||
+	       (mk_status_final((enum mk_status)mk_col_int(stmt, 1)) && mk_col_int(stmt, 2));
 }
 
-/* Of a mirrored run it says what its store says: the last points. More would be another text once
- * a history has been read, and copies of an ended run would differ. */
+/* Nobody is asked for what its store has not told yet: `ls -l` of a run would be a request a metric. */
 int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id, struct mk_buf *ret)
 {
 	_cleanup_(mk_metrics_free) struct mk_metrics metrics = {};
-	int mirrored = is_mirrored(call, m, id);
-	int r = mirrored < 0 ? mirrored : mk_run_metrics(call, m, id, &metrics);
+	int complete = mk_run_metrics_complete(call, m, id);
+	int r = complete < 0 ? complete : mk_run_metrics(call, m, id, &metrics);
 
 	if (r < 0)
 		return r;
@@ -287,7 +293,7 @@ int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id, str
 		mk_tsv_put(ret, metric->key);
 		(void)mk_buf_printf(ret, "\t%s\t%lld\t%s\t", last, (long long)metric->last.step,
 				    time);
-		if (mirrored)
+		if (!complete)
 			(void)mk_buf_puts(ret, "\t\t\t\t\n");
 		else if (isnan(metric->min)) /* no number among them */
 			(void)mk_buf_printf(ret, "\t\t\t\t%lld\n", (long long)metric->count);

@@ -194,6 +194,9 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
  */
 int mk_run_log_metric(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
 		      const char *lines, size_t len) _must_check_;
+/* 1: metrics.tsv tells minimum, maximum and count: the run is ours, or has ended and all its histories
+ * came from its store already. 0: the store tells the last points only. Asks nobody. */
+int mk_run_metrics_complete(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 /* metrics.tsv */
 int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id,
 			 struct mk_buf *ret) _must_check_;

@@ -195,9 +195,17 @@ def check_metrics(seeded):
     assert bits(float(table["loss"]["last"])) == bits(expected["loss"][-1][1])
     assert table["loss"]["step"] == "999"
     assert (table["steps"]["last"], table["steps"]["step"]) == ("91", "9")
-    # Not told by the server, and the same text whatever has been read: copies stay the same.
-    assert {row[c] for row in table.values() for c in ("min", "max", "count")} == {""}
     assert table["only nan"]["last"] == "nan"
+    for key, points in expected.items():  # all histories were read
+        values = [(seeded.value(v), step) for step, v, _ in points if not math.isnan(v)]
+        row = table[key]
+        assert int(row["count"]) == len(points)
+        if not values:
+            assert {row[c] for c in ("min", "min_step", "max", "max_step")} == {""}
+            continue
+        for name, least in (("min", min(v for v, _ in values)), ("max", max(v for v, _ in values))):
+            assert bits(float(row[name])) == bits(least), (key, name)
+            assert int(row[f"{name}_step"]) == next(s for v, s in values if v == least)
 
 
 def check_a_key_and_one_below_it(seeded):
@@ -295,9 +303,26 @@ def check_nothing_falls_out_of_a_walk(seeded):
                        "grep -rq 'größer' .")
 
 
-CHECKS = [check_experiments, check_runs, check_states, check_params, check_tags, check_metrics,
-          check_a_key_and_one_below_it, check_artifacts, check_deleted, check_models, check_tables,
+CHECKS = [check_experiments, check_runs, check_states, check_params, check_tags,
+          check_metrics, check_a_key_and_one_below_it, check_artifacts, check_deleted, check_models, check_tables,
           check_nothing_falls_out_of_a_walk]
+
+
+def test_the_table_of_metrics(seeded):
+    """Last points only, until all histories of an ended run are here; a listing asks for none."""
+    run = next(f"{seeded.project}/runs/{n}" for n in sorted(seeded.runs())
+               if n != os.path.basename(seeded.run(seeded.main))
+               and n != os.path.basename(seeded.run(seeded.ids["run_a"]))
+               and read(f"{seeded.project}/runs/{n}/status") == "FINISHED\n"
+               and os.listdir(f"{seeded.project}/runs/{n}/metrics"))
+    table = read(f"{run}/metrics.tsv")
+    assert all(line.endswith("\t\t\t\t\t") for line in table.splitlines()[1:])
+    before = os.stat(f"{run}/metrics.tsv")
+    seeded.platform.sh(f"find '{run}/metrics' -type f -exec cat {{}} + > /dev/null")
+    assert all(line.split("\t")[-1].isdigit() for line in read(f"{run}/metrics.tsv").splitlines()[1:])
+    after = os.stat(f"{run}/metrics.tsv")
+    assert after.st_size == len(read(f"{run}/metrics.tsv").encode()) > before.st_size
+    assert int(after.st_mtime) == int(before.st_mtime)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda f: f.__name__[6:])

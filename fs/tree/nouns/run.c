@@ -166,8 +166,14 @@ int fs_info_stat(struct fs_at *at, struct fs_stat *st)
 	/* Runs that are nested in a store's run come and go without one word about it. */
 	st->live = !mk_status_final(run->run.status) ||
 		   (run->run.remote_id && at->row->which != 2);
-	if (st->live)
+	if (st->live) {
 		st->generation = 0; /* as_of moves on without one */
+	} else if (at->row->which == 2 && run->run.remote_id) {
+		r = mk_run_metrics_complete(at->call, at->m, at->object);
+		if (r < 0)
+			return r;
+		st->generation = st->generation * 2 + (uint64_t)r;
+	}
 	return 0;
 }
 
