@@ -4,8 +4,9 @@
  * one transaction: nothing of the database is held while the store is waited for.
  *
  * Runs of experiments, the first time: all, newest first. Later: those that started since an hour
- * before the newest we have (clocks differ), those that live here, and those that are deleted; once
- * a day all again, for what came with an old date.
+ * before the newest we have (clocks differ), those that live here, and those that are deleted; of
+ * those that were, and are no more among them, whether they were restored; once a day all again, for
+ * what came with an old date.
  */
 #include "domain/index_fly.h"
 
@@ -18,7 +19,7 @@
 
 enum {
 	MOST_PAGES = 10000,
-	IDS_AT_ONCE = 100,    /* experiments of one question */
+	IDS_AT_ONCE = 100,    /* experiments, or runs, of one question */
 	LOST_ONES = 50,	      /* asked one by one */
 };
 static const int64_t overlap = 3600 * MK_SEC, all_again = 86400 * MK_SEC;
@@ -123,9 +124,9 @@ static int find_experiments(struct mk_call *call, const struct mk_question *q, s
 	return r;
 }
 
-/* All pages of one query. */
+/* All pages of one query; came, if not NULL: the ids of the runs in them. */
 static int ask_runs(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q,
-		    const struct mk_t_query *query)
+		    const struct mk_t_query *query, struct mk_list *came)
 {
 	_cleanup_free_ char *token = NULL;
 	int r, n = 0;
@@ -138,6 +139,8 @@ static int ask_runs(struct mk_call *call, struct mk_flight *flight, const struct
 			r = turn(call, flight, q, ++n);
 		if (r == 0)
 			r = write_page(call, q, &page);
+		for (size_t i = 0; r == 0 && came && i < page.n_runs; i++)
+			r = mk_list_add(came, page.runs[i].id);
 	} while (r == 0 && token);
 	return r;
 }
@@ -190,6 +193,97 @@ static int ask_lost(struct mk_call *call, struct mk_flight *flight, struct mk_qu
 	return r < 0 ? r : 0;
 }
 
+struct missed {
+	const struct mk_question *q;
+	const struct mk_list *ids, *came;
+};
+
+static bool is_among(const struct mk_list *list, const char *text)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (strcmp(list->v[i], text) == 0)
+			return true;
+	return false;
+}
+
+/* Runs that are deleted here and were not among the deleted: they were restored, or are gone for good.
+ * Only what has plain ids can be asked for. */
+static int find_missed(struct mk_call *call, const struct mk_question *q, struct mk_list *ret)
+{
+	static const char sql[] = "SELECT remote_id FROM runs WHERE project_id = ?1"
+				  " AND remote_id IS NOT NULL AND (?2 = 0 OR experiment_id = ?2)"
+				  " AND deleted <> 0 AND remote_digest <> 0 AND ifnull(as_of, 0) < ?3"
+				  " AND remote_id NOT GLOB '*[^0-9a-z_-]*' AND experiment_id IN"
+				  " (SELECT id FROM experiments WHERE project_id = ?1 AND deleted = 0)"
+				  " ORDER BY id DESC LIMIT ?4";
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, q->m->db, sql, &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, q->project_id);
+	mk_bind_int(stmt, 2, q->object);
+	mk_bind_int(stmt, 3, q->asked);
+	mk_bind_int(stmt, 4, IDS_AT_ONCE);
+	while ((r = mk_step(call, stmt)) > 0)
+		if (mk_list_add(ret, mk_col_text(stmt, 0)) < 0)
+			break;
+	return r < 0 ? r : 0;
+}
+
+/* Who was asked for and did not come is gone; it is not asked for again. */
+static int put_missed(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	static const char gone[] = "UPDATE runs SET as_of = ?3, reason = 'gone at the server',"
+				   " generation = generation + 1, remote_digest = 0"
+				   " WHERE project_id = ?1 AND remote_id = ?2 AND deleted <> 0";
+	const struct missed *missed = arg;
+	bool changed = false;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < missed->ids->n; i++) {
+		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+
+		if (is_among(missed->came, missed->ids->v[i]))
+			continue;
+		r = mk_prepare(call, conn, gone, &stmt);
+		if (r < 0)
+			return r;
+		mk_bind_int(stmt, 1, missed->q->project_id);
+		mk_bind_text(stmt, 2, missed->ids->v[i]);
+		mk_bind_int(stmt, 3, missed->q->asked);
+		r = mk_exec(call, stmt);
+		changed |= mk_rows_changed(conn) > 0;
+	}
+	return r == 0 && changed ? mk_project_touch(call, conn, missed->q->project_id, true) : r;
+}
+
+/* One question for a hundred of them; more wait for the next time somebody looks. */
+static int ask_missed(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q,
+		      const struct mk_list *experiments)
+{
+	_cleanup_list_ struct mk_list ids = {};
+	_cleanup_list_ struct mk_list came = {};
+	struct missed missed = {q, &ids, &came};
+	int r = find_missed(call, q, &ids);
+
+	for (size_t i = 0; r == 0 && ids.n && i < experiments->n; i += IDS_AT_ONCE) {
+		size_t left = experiments->n - i;
+		const struct mk_t_query query = {
+			.experiment_ids = (const char *const *)experiments->v + i,
+			.n_experiments = left < IDS_AT_ONCE ? left : IDS_AT_ONCE,
+			.run_ids = (const char *const *)ids.v,
+			.n_ids = ids.n,
+			.limit = 1000,
+		};
+
+		r = ask_runs(call, flight, q, &query, &came);
+	}
+	if (r < 0 || ids.n == 0)
+		return r;
+	return mk_domain_write(call, q->m, MK_KILLSAFE, put_missed, &missed);
+}
+
 static int ask_chunk(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q,
 		     const struct mk_list *ids, size_t from, int64_t since)
 {
@@ -200,13 +294,13 @@ static int ask_chunk(struct mk_call *call, struct mk_flight *flight, const struc
 		.started_since = since,
 		.limit = 1000,
 	};
-	int r = ask_runs(call, flight, q, &query);
+	int r = ask_runs(call, flight, q, &query, NULL);
 
 	if (r < 0)
 		return r;
 	query.deleted = true;
 	query.started_since = 0;
-	return ask_runs(call, flight, q, &query);
+	return ask_runs(call, flight, q, &query, NULL);
 }
 
 int mk_fly_runs(struct mk_call *call, struct mk_flight *flight, void *arg)
@@ -240,6 +334,8 @@ int mk_fly_runs(struct mk_call *call, struct mk_flight *flight, void *arg)
 			   &live);
 	if (r == 0 && live)
 		r = ask_lost(call, flight, q);
+	if (r == 0 && !whole)
+		r = ask_missed(call, flight, q, &ids);
 	if (r == 0)
 		r = ask_db(call, q,
 			   "SELECT max(started) FROM runs WHERE project_id = ?1"

@@ -325,6 +325,21 @@ def test_the_table_of_metrics(seeded):
     assert int(after.st_mtime) == int(before.st_mtime)
 
 
+def test_a_run_restored_at_the_server(seeded):
+    """It is where the server has it when runs/ or runs/deleted/ is next looked at."""
+    gone = seeded.ids["run_deleted"]
+    check_deleted(seeded)
+    for look in ("runs", "runs/deleted"):
+        seeded.api("runs/restore", {"run_id": gone})
+        seeded.later(60)
+        os.listdir(f"{seeded.project}/{look}")
+        assert read(f"{seeded.run(gone)}/status") == "FINISHED\n"
+        assert os.listdir(f"{seeded.project}/runs/deleted") == []
+        seeded.api("runs/delete", {"run_id": gone})
+        seeded.later(60)
+        check_deleted(seeded)
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda f: f.__name__[6:])
 def test_shown(seeded, check):
     check(seeded)

@@ -20,6 +20,7 @@ struct mk_tracking {
 	int slow_ms;
 	bool live; /* run 0 */
 	bool no_run;
+	bool purged; /* the last run is gone for good */
 	_Atomic int asked, asked_run, asked_history, asked_tail;
 };
 
@@ -88,6 +89,15 @@ static int emit_run(struct mk_tracking *t, int i, mk_t_run_emit *emit, void *arg
 	return emit(arg, &run);
 }
 
+static bool is_asked_by_id(const struct mk_t_query *query, int i)
+{
+	bool is = query->n_ids == 0;
+
+	for (size_t k = 0; k < query->n_ids; k++)
+		is |= strtol(query->run_ids[k], NULL, 16) - 1 == i;
+	return is;
+}
+
 static int store_runs(struct mk_call *call, struct mk_tracking *t, const struct mk_t_query *query,
 		      char **token, mk_t_run_emit *emit, void *arg)
 {
@@ -100,7 +110,8 @@ static int store_runs(struct mk_call *call, struct mk_tracking *t, const struct 
 
 		for (size_t e = 0; e < query->n_experiments; e++)
 			asked |= strcmp(query->experiment_ids[e], i % 2 ? "2" : "1") == 0;
-		if (!asked || query->deleted != (i >= t->n_runs - t->n_deleted) ||
+		if (!asked || !is_asked_by_id(query, i) || (t->purged && i == t->n_runs - 1) ||
+		    query->deleted != (i >= t->n_runs - t->n_deleted) ||
 		    (1000 + (int64_t)i) * 4000 * MK_SEC < query->started_since)
 			continue;
 		r = emit_run(t, i, emit, arg);
@@ -299,6 +310,37 @@ static void a_second_look_costs_little(void)
 	later(&p);
 	CHECK_INT(count_runs(&p, project, false), 2502);
 	CHECK_INT(count_runs(&p, project, true), 1);
+}
+
+static void what_was_restored_is_seen_at_the_next_look(void)
+{
+	STORE(p, t, .n_runs = 2500, .n_deleted = 120);
+	_cleanup_(mk_run_free) struct mk_run run = {};
+	int64_t id;
+
+	CHECK_INT(count_runs(&p, project, false), 2380);
+	CHECK_INT(count_runs(&p, project, true), 120);
+	t.n_deleted = 20;
+	later(&p);
+	t.asked = 0;
+	CHECK_INT(count_runs(&p, project, true), 20);
+	CHECK_INT(count_runs(&p, project, false), 2480);
+	CHECK_INT(t.asked, 4); /* experiments, runs, the deleted, and those that are missing there */
+	later(&p);
+	t.asked = 0;
+	CHECK_INT(count_runs(&p, project, false), 2480);
+	CHECK_INT(t.asked, 3);
+	/* One that was purged stays where it was, and is asked for once. */
+	t.purged = true;
+	for (int asked = 4; asked >= 3; asked--) {
+		later(&p);
+		t.asked = 0;
+		CHECK_INT(count_runs(&p, project, true), 20);
+		CHECK_INT(t.asked, asked);
+	}
+	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-2499.00000000", true, &id), 0);
+	CHECK_INT(mk_run_peek(&p.call, p.m, id, &run), 0);
+	CHECK_TEXT(run.reason, "gone at the server");
 }
 
 static void what_was_seen_is_there_without_the_store(void)
@@ -510,7 +552,7 @@ static void two_connections_to_one_store(void)
 int main(void)
 {
 	return RUN(TEST(all_of_it_is_mirrored), TEST(the_latest_is_the_newest_start),
-		   TEST(a_second_look_costs_little),
+		   TEST(a_second_look_costs_little), TEST(what_was_restored_is_seen_at_the_next_look),
 		   TEST(what_was_seen_is_there_without_the_store),
 		   TEST(never_seen_is_the_stores_error), TEST(who_may_not_wait_is_sent_to_the_lane),
 		   TEST(one_asks_for_all), TEST(who_is_interrupted_leaves),

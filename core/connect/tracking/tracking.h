@@ -106,6 +106,8 @@ struct mk_t_query {
 	bool deleted;		/* only deleted ones; else only active ones */
 	int64_t started_since;	/* ns; > 0: only runs that started at or after it */
 	bool live;		/* only SCHEDULED and RUNNING */
+	const char *const *run_ids; /* n_ids > 0: only these, at most 100 (a store may give more) */
+	size_t n_ids;
 	int limit;		/* of a page: 1000 unless smaller */
 };
 

@@ -181,11 +181,25 @@ static void filter_of(const struct mk_t_query *query, struct mk_buf *ret)
 				    "%sattributes.status != 'FINISHED' AND attributes.status != "
 				    "'FAILED' AND attributes.status != 'KILLED'",
 				    ret->len ? " AND " : "");
+	for (size_t i = 0; i < query->n_ids; i++)
+		(void)mk_buf_printf(ret, "%s'%s'",
+				    i	       ? ", "
+				    : ret->len ? " AND attributes.run_id IN ("
+					       : "attributes.run_id IN (",
+				    query->run_ids[i]);
+	if (query->n_ids)
+		(void)mk_buf_putc(ret, ')');
+}
+
+/* Ids go into a filter as they are; one that is not in small letters is never found by a filter. */
+static bool may_be_asked(const char *id)
+{
+	return id[strspn(id, "0123456789abcdefghijklmnopqrstuvwxyz_-")] == 0;
 }
 
 static json_t *body_of(const struct mk_t_query *query, const char *token, int limit)
 {
-	_cleanup_buf_ struct mk_buf filter = MK_BUF(1000);
+	_cleanup_buf_ struct mk_buf filter = MK_BUF(64 << 10);
 	json_t *ids = json_array();
 	json_t *body =
 		json_pack("{s:o, s:i, s:s, s:[s]}", "experiment_ids", ids, "max_results", limit,
@@ -212,6 +226,10 @@ int mk_mlflow_runs(struct mk_call *call, struct mk_tracking *t, const struct mk_
 	if (query->n_experiments == 0 || query->n_experiments > MAX_ASKED)
 		return mk_fail(call, EINVAL, "%s: runs of %zu experiments in one question",
 			       t->peer.remote, query->n_experiments);
+	for (size_t i = 0; i < query->n_ids; i++)
+		if (i == MAX_ASKED || !may_be_asked(query->run_ids[i]))
+			return mk_fail(call, EINVAL, "%s: runs cannot be asked for by %zu ids, \"%.40s\""
+				       " among them", t->peer.remote, query->n_ids, query->run_ids[i]);
 	for (;; limit = limit >= 10 ? limit / 10 : 1) {
 		_cleanup_json_ json_t *body = body_of(query, *token, limit);
 		_cleanup_json_ json_t *answer = NULL;
