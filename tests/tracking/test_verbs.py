@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 from httpserve import free_port, nginx, reply, script
-from mantik import Platform
+from mantik import Platform, wait_for
 from tracking import NEWEST, OLD, connect, mlflow, track
 
 
@@ -306,3 +306,116 @@ def test_a_large_file_in_little_memory(world):
     with open(path, "rb") as f:
         assert world.rest.bytes(run, "large.bin") == f.read()
     os.unlink(path)
+
+
+# --- answers that are lost, and servers that fail ------------------------------------------------
+
+@pytest.fixture(scope="module")
+def lost(world):
+    """The same server behind an nginx that has no patience: every request arrives, and nearly every
+    answer is a 504."""
+    port = free_port()
+    with nginx(world.platform, f"""server {{ listen 127.0.0.1:{port}; client_max_body_size 0;
+        location / {{ proxy_pass {world.server.url}; proxy_read_timeout 1ms; }} }}"""):
+        yield connect(world.platform, f"http://127.0.0.1:{port}", "lost")
+
+
+def settled(look):
+    return wait_for(look, "the server to have it")
+
+
+def test_an_answer_that_is_lost(world, lost):
+    run = world.run()
+
+    def say(*args, errors=("ETIMEDOUT",)):
+        answer = track(world.platform, lost, *args, check=False, TRACKCTL_DEADLINE=4000)
+        assert answer.error in errors, (answer.error, answer.text)
+        if answer.error:
+            assert answer.last["maybe"]
+            assert "did not answer in time" in answer.text and lost in answer.text
+        return answer
+
+    # What must not be done twice is sent once, and is done.
+    assert say("log", run, "many", "loss", 1000).requests == 1
+    settled(lambda: len(world.rest.history(run, "loss")) == 1000)
+    assert [p["step"] for p in world.rest.history(run, "loss")] == list(range(1000))
+    assert say("experiment-make", "lost one").requests == 1
+    settled(lambda: any(e["name"] == "lost one" for e in track(
+        world.platform, "mlflow", "experiments").rows))
+    # What is the same when it is said twice is said again, within the deadline: one may be quick.
+    either = "ETIMEDOUT", None
+    say("tag-set", run, "a", "b", errors=either)
+    settled(lambda: world.rest.tags(run).get("a") == "b")
+    say("run-delete", run, errors=either)
+    settled(lambda: world.rest.run(run)["info"]["lifecycle_stage"] == "deleted")
+
+
+def test_a_server_without_an_artifact_proxy(world):
+    with script(reply(200, json.dumps({"run": {"info": {
+            "run_id": "a" * 32, "experiment_id": "1", "artifact_uri": "file:///shared/runs/a"}}}),
+            ["Content-Type: application/json"])) as s:
+        connect(world.platform, s.url, "direct")
+        answer = track(world.platform, "direct", "put-file", "run", "a" * 32, "-", "x",
+                       world.file("data", b"x"), check=False)
+    assert answer.error == "EOPNOTSUPP" and "file:///shared/runs/a" in answer.text
+    assert "--serve-artifacts" in answer.text and len(s.requests) == 1
+
+
+class Store:
+    """A server that takes files in ways of its own: put(request, connection) answers a PUT."""
+
+    def __init__(self, put, size=None):
+        self.put, self.size = put, size
+
+    def __call__(self, request, connection, number):
+        headers = ["Content-Type: application/json"]
+        if request.method == "PUT":
+            return self.put(request, connection)
+        if "runs/get" in request.path:
+            return reply(200, json.dumps({"run": {"info": {
+                "run_id": "a" * 32, "experiment_id": "1",
+                "artifact_uri": "mlflow-artifacts:/1/a"}}}), headers)
+        files = [] if self.size is None else [
+            {"path": "x", "is_dir": False, "file_size": self.size}]
+        return reply(200, json.dumps({"files": files}), headers)
+
+
+def put_to(world, store, data=b"x" * 100, **env):
+    with script(store) as s:
+        connect(world.platform, s.url, "odd")
+        return track(world.platform, "odd", "put-file", "run", "a" * 32, "-", "x",
+                     world.file("data", data), check=False, **env), s.requests
+
+
+@pytest.mark.parametrize("status, body, size, error, words", [
+    (200, "{}", 100, None, None), (200, "", 100, None, None), (201, "", 100, None, None),
+    (204, "", 100, None, None),
+    (200, "{}", 99, "EREMOTEIO", "has 99 bytes of it, not 100"),
+    (200, "{}", None, "EREMOTEIO", "does not list it"),
+    (413, "<html>", None, "EFBIG", "client_max_body_size"),
+    (403, "Permission denied", None, "EACCES", "not allowed"),
+    (503, "Endpoint disabled due to the mlflow server running in `--no-serve-artifacts` mode.",
+     None, "EOPNOTSUPP", "--no-serve-artifacts"),
+    (500, "Internal Server Error", None, "EREMOTEIO", "an error inside the server"),
+    (507, "full", None, "EREMOTEIO", "507"),
+])
+def test_what_a_server_says_of_a_file(world, status, body, size, error, words):
+    def put(request, connection):
+        assert request.path == "/api/2.0/mlflow-artifacts/artifacts/1/a/x"
+        assert request.body == b"x" * 100 and request.headers["content-length"] == "100"
+        return reply(status, body, ["Content-Type: text/plain"])
+    answer, _ = put_to(world, Store(put, size), TRACKCTL_DEADLINE=2000)
+    assert answer.error == error and (not words or words in answer.text), answer.text
+
+
+def test_a_server_that_stops_taking(world):
+    """An upload ends by its deadline, and at once when it is cancelled."""
+    def hang(request, connection, number):
+        if request.method != "PUT":
+            return Store(None)(request, connection, number)
+        return b""  # and no answer ever
+    for env, error, most in (({"TRACKCTL_DEADLINE": 1500}, "ETIMEDOUT", 4000),
+                             ({"TRACKCTL_CANCEL": 700}, "EINTR", 4000)):
+        answer, _ = put_to(world, hang, b"x" * (8 << 20), **env)
+        assert answer.error == error and answer.last["maybe"], answer.text
+        assert answer.last["ms"] < most

@@ -232,8 +232,10 @@ struct mk_tracking_ops {
 	int (*experiment_delete)(struct mk_call *call, struct mk_tracking *t, const char *id);
 	int (*experiment_restore)(struct mk_call *call, struct mk_tracking *t, const char *id);
 
-	/* May a file of this name be put there? Never waits. EINVAL with the reason. */
-	int (*put_check)(struct mk_call *call, struct mk_tracking *t, const char *path);
+	/* May a file of this name be put where a run says its artifacts are (mk_t_run; "": not
+	 * known)? Never waits. EINVAL, EOPNOTSUPP with the reason. */
+	int (*put_check)(struct mk_call *call, struct mk_tracking *t, const char *artifact_uri,
+			 const char *path);
 	/*
 	 * Sends a file of `size` bytes from fd (read with pread, from 0) to path below place, over
 	 * what is there; directories come by themselves. 0: the store lists it with that size.

@@ -140,10 +140,11 @@ int mk_mlflow_find(struct mk_call *call, struct mk_tracking *t, const struct mk_
 /* The same place by the store's own path, for servers without /get-artifact. EOPNOTSUPP. */
 int mk_mlflow_find_proxied(struct mk_call *call, struct mk_tracking *t,
 			   struct mk_mlflow_where *where) _must_check_;
-/* Where the artifacts of a run are: *ret_uri as the server says it, *ret_root the path in its own
- * store, NULL: elsewhere. */
-int mk_mlflow_root(struct mk_call *call, struct mk_tracking *t, const char *run_id, char **ret_root,
-		   char **ret_uri) _must_check_;
+/* The path in the server's own store that a URI stands for; NULL: it is elsewhere. */
+char *mk_mlflow_proxied(const char *uri);
+/* What a run says where its artifacts are. */
+int mk_mlflow_artifact_uri(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			   char **ret) _must_check_;
 /* prefix/path, one may be "". */
 char *mk_mlflow_join(const char *prefix, const char *path);
 /* What a path has that no server of MLflow gives (it decodes names until nothing changes, and
@@ -213,7 +214,8 @@ int mk_mlflow_experiment_delete(struct mk_call *call, struct mk_tracking *t,
 				const char *id) _must_check_;
 int mk_mlflow_experiment_restore(struct mk_call *call, struct mk_tracking *t,
 				 const char *id) _must_check_;
-int mk_mlflow_put_check(struct mk_call *call, struct mk_tracking *t, const char *path) _must_check_;
+int mk_mlflow_put_check(struct mk_call *call, struct mk_tracking *t, const char *artifact_uri,
+			const char *path) _must_check_;
 int mk_mlflow_put(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
 		  const char *path, int fd, int64_t size) _must_check_;
 int mk_mlflow_alias_set(struct mk_call *call, struct mk_tracking *t, const char *model,

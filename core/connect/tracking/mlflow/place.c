@@ -60,7 +60,7 @@ static bool split_id(const char *text, struct mk_mlflow_where *where)
 
 /* A path of the server's store: `mlflow-artifacts:/1/…`, `mlflow-artifacts://host/1/…` or its URL.
  * NULL: another store. */
-static char *proxied(const char *uri)
+char *mk_mlflow_proxied(const char *uri)
 {
 	static const char route[] = "/api/2.0/mlflow-artifacts/artifacts/";
 	const char *path = after(uri, "mlflow-artifacts:");
@@ -133,7 +133,7 @@ static int find_version(struct mk_call *call, struct mk_tracking *t, const struc
 			return 0;
 		}
 	}
-	ret->prefix = proxied(source);
+	ret->prefix = mk_mlflow_proxied(source);
 	ret->kind = ret->prefix ? PROXIED : BY_VERSION;
 	if (ret->kind == BY_VERSION) {
 		ret->id = mk_strdup(place->id);
@@ -158,24 +158,23 @@ int mk_mlflow_find(struct mk_call *call, struct mk_tracking *t, const struct mk_
 	return 0;
 }
 
-int mk_mlflow_root(struct mk_call *call, struct mk_tracking *t, const char *run_id, char **ret_root,
-		   char **ret_uri)
+int mk_mlflow_artifact_uri(struct mk_call *call, struct mk_tracking *t, const char *run_id,
+			   char **ret)
 {
-	int r = mk_mlflow_run(call, t, run_id, copy_uri, ret_uri);
-
-	if (r == 0)
-		*ret_root = proxied(*ret_uri);
-	return r;
+	return mk_mlflow_run(call, t, run_id, copy_uri, ret);
 }
 
 int mk_mlflow_find_proxied(struct mk_call *call, struct mk_tracking *t,
 			   struct mk_mlflow_where *where)
 {
-	_cleanup_free_ char *uri = NULL, *root = NULL;
-	int r = where->kind == IN_RUN ? mk_mlflow_root(call, t, where->id, &root, &uri) : 0;
+	_cleanup_free_ char *uri = NULL;
+	int r = where->kind == IN_RUN ? mk_mlflow_artifact_uri(call, t, where->id, &uri) : 0;
 
 	if (r < 0)
 		return r;
+
+	_cleanup_free_ char *root = uri ? mk_mlflow_proxied(uri) : NULL;
+
 	if (!root)
 		return mk_fail(call, EOPNOTSUPP,
 			       "%s: the server does not hand out these files: does the url of "

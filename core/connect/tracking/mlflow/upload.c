@@ -40,16 +40,33 @@ static const char *why_not(const char *path)
 	return mk_mlflow_path_why(path);
 }
 
-int mk_mlflow_put_check(struct mk_call *call, struct mk_tracking *t, const char *path)
+/* The path in the server's own store, or why it is not there. */
+static int root_of(struct mk_call *call, struct mk_tracking *t, const char *uri, char **ret)
 {
+	*ret = mk_mlflow_proxied(uri);
+	if (*ret)
+		return 0;
+	return mk_fail(
+		call, EOPNOTSUPP,
+		"%s: the artifacts of this run are at %.200s, where its server takes no files: "
+		"write them there by other means, or start the server with --serve-artifacts "
+		"and make a new experiment",
+		t->peer.remote, *uri ? uri : "a place it does not tell");
+}
+
+int mk_mlflow_put_check(struct mk_call *call, struct mk_tracking *t, const char *artifact_uri,
+			const char *path)
+{
+	_cleanup_free_ char *root = NULL;
 	const char *why = why_not(path);
 
-	if (!why)
-		return 0;
-	return mk_fail(call, EINVAL,
-		       "%s: \"%.200s\" cannot be written through an MLflow server: its name has "
-		       "%s: give it another name",
-		       t->peer.remote, path, why);
+	if (why)
+		return mk_fail(
+			call, EINVAL,
+			"%s: \"%.200s\" cannot be written through an MLflow server: its name "
+			"has %s: give it another name",
+			t->peer.remote, path, why);
+	return *artifact_uri ? root_of(call, t, artifact_uri, &root) : 0;
 }
 
 /* --- what is there --------------------------------------------------------------------------- */
@@ -148,22 +165,6 @@ static ssize_t read_source(void *arg, int64_t offset, void *data, size_t len)
 	return n < 0 ? -errno : n;
 }
 
-/* Where the run's files are in the server's own store. */
-static int find_root(struct mk_call *call, struct mk_tracking *t, const char *run_id, char **ret)
-{
-	_cleanup_free_ char *uri = NULL;
-	int r = mk_mlflow_root(call, t, run_id, ret, &uri);
-
-	if (r < 0 || *ret)
-		return r;
-	return mk_fail(
-		call, EOPNOTSUPP,
-		"%s: the artifacts of run %.40s are at %.200s, where this server takes no "
-		"files: it has to be started with --serve-artifacts (and the experiment made "
-		"since), or write them where that path is mounted",
-		t->peer.remote, run_id, *uri ? uri : "no place it tells");
-}
-
 static int judge(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
 		 const char *path, const struct mk_http_request *request,
 		 const struct mk_http_answer *answer)
@@ -190,8 +191,8 @@ int mk_mlflow_put(struct mk_call *call, struct mk_tracking *t, const struct mk_t
 {
 	_cleanup_answer_ struct mk_http_answer answer = {};
 	_cleanup_buf_ struct mk_buf url = {};
-	_cleanup_free_ char *root = NULL;
-	int r = mk_mlflow_put_check(call, t, path);
+	_cleanup_free_ char *root = NULL, *uri = NULL;
+	int r = mk_mlflow_put_check(call, t, "", path);
 
 	if (r < 0)
 		return r;
@@ -201,7 +202,9 @@ int mk_mlflow_put(struct mk_call *call, struct mk_tracking *t, const struct mk_t
 			       path);
 	if (!mk_mlflow_is_id(place->id))
 		return mk_fail(call, ENOENT, "%s: \"%.60s\" is no id", t->peer.remote, place->id);
-	r = find_root(call, t, place->id, &root);
+	r = mk_mlflow_artifact_uri(call, t, place->id, &uri);
+	if (r == 0)
+		r = root_of(call, t, uri, &root);
 	if (r < 0)
 		return r;
 
