@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* See index_page.h. Memory comes in blocks that only grow: a page lives as long as one question. */
+/* See index_page.h. A page lives as long as one question. */
 #include "domain/index_page.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { BLOCK = 64 << 10 };
-
-struct mk_page_block {
-	struct mk_page_block *next;
-	size_t used, size;
-	_Alignas(16) char data[];
-};
-
 void mk_page_free(struct mk_page *page)
 {
-	while (page->blocks) {
-		struct mk_page_block *next = page->blocks->next;
-
-		free(page->blocks);
-		page->blocks = next;
-	}
+	mk_arena_free(&page->arena);
 	free(page->runs);
 	free(page->experiments);
 	for (size_t i = 0; i < page->n_models; i++)
@@ -29,36 +16,13 @@ void mk_page_free(struct mk_page *page)
 	*page = (struct mk_page){};
 }
 
-static void *take(struct mk_page *page, size_t size)
-{
-	struct mk_page_block *block = page->blocks;
-
-	size = (size + 15) & ~(size_t)15;
-	if (!block || block->size - block->used < size) {
-		size_t room = size > BLOCK ? size : BLOCK;
-
-		block = malloc(sizeof(*block) + room);
-		if (!block)
-			return NULL;
-		*block = (struct mk_page_block){.next = page->blocks, .size = room};
-		page->blocks = block;
-	}
-	block->used += size;
-	return block->data + block->used - size;
-}
-
 /* Sets *text to a copy of it; NULL becomes "". */
 static int keep(struct mk_page *page, const char **text)
 {
 	const char *from = *text ? *text : "";
-	size_t size = strlen(from) + 1;
-	char *to = take(page, size);
 
-	if (!to)
-		return -ENOMEM;
-	memcpy(to, from, size);
-	*text = to;
-	return 0;
+	*text = mk_arena_text(&page->arena, from, strlen(from));
+	return *text ? 0 : -ENOMEM;
 }
 
 static int keep_texts(struct mk_page *page, const char **texts[], size_t n)
@@ -76,7 +40,7 @@ static int keep_texts(struct mk_page *page, const char **texts[], size_t n)
 /* A copy of an array of n items of this size; its texts are still the store's. */
 static void *keep_array(struct mk_page *page, const void *items, size_t n, size_t size)
 {
-	void *to = take(page, n * size);
+	void *to = mk_arena_take(&page->arena, n * size);
 
 	if (to && n)
 		memcpy(to, items, n * size);

@@ -6,6 +6,7 @@
 #ifndef MK_INDEX_PAGE_H
 #define MK_INDEX_PAGE_H
 
+#include "base/arena.h"
 #include "connect/tracking/tracking.h"
 
 struct mk_page_model {
@@ -14,9 +15,8 @@ struct mk_page_model {
 	size_t n_versions, cap_versions;
 };
 
-struct mk_page_block;
 struct mk_page {
-	struct mk_page_block *blocks;
+	struct mk_arena arena;
 	struct mk_t_run *runs;
 	size_t n_runs, cap_runs;
 	struct mk_t_experiment *experiments;
