@@ -130,7 +130,7 @@ const struct cmd cmd_mount = {
 		(const struct cmd_option[]){
 			{'o', "option", "OPTION", "for mantikfs, see mantikfs(1); may be repeated"},
 			{'t', "tracking", "URL",
-			 "an MLflow server whose experiments are shown, too"},
+			 "an MLflow server, mlruns/ or mlflow.db to show, too"},
 			{},
 		},
 	.run = run,

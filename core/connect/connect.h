@@ -26,9 +26,9 @@ int mk_site_check(struct mk_call *call, struct mantik *m, const char *site,
 
 extern const struct mk_compute mk_compute_local;
 
-/* The implementation for a kind of connection. EOPNOTSUPP: it keeps no experiments. */
+/* The implementation for a kind of connection with this url. EOPNOTSUPP: it keeps no experiments. */
 struct mk_tracking_ops;
-int mk_tracking_find(struct mk_call *call, const char *kind,
+int mk_tracking_find(struct mk_call *call, const char *kind, const char *url,
 		     const struct mk_tracking_ops **ret) _must_check_;
 bool mk_tracking_kind(const char *kind);
 

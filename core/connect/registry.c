@@ -86,26 +86,34 @@ int mk_site_check(struct mk_call *call, struct mantik *m, const char *site,
 	return r;
 }
 
-static const struct mk_tracking_ops *const trackings[] = {
-	&mk_tracking_mlflow,
+/* What a url begins with decides; the last one takes what is left. */
+static const struct {
+	const char *scheme;
+	const struct mk_tracking_ops *ops;
+} trackings[] = {
+	{"file:", &mk_tracking_filestore},
+	{"sqlite:", &mk_tracking_sqlstore},
+	{"", &mk_tracking_mlflow},
 };
 
-static const struct mk_tracking_ops *tracking(const char *kind)
+static const struct mk_tracking_ops *tracking(const char *kind, const char *url)
 {
 	for (size_t i = 0; i < sizeof(trackings) / sizeof(*trackings); i++)
-		if (strcmp(trackings[i]->kind, kind) == 0)
-			return trackings[i];
+		if (strcmp(trackings[i].ops->kind, kind) == 0 &&
+		    strncmp(trackings[i].scheme, url, strlen(trackings[i].scheme)) == 0)
+			return trackings[i].ops;
 	return NULL;
 }
 
 bool mk_tracking_kind(const char *kind)
 {
-	return tracking(kind) != NULL;
+	return tracking(kind, "") != NULL;
 }
 
-int mk_tracking_find(struct mk_call *call, const char *kind, const struct mk_tracking_ops **ret)
+int mk_tracking_find(struct mk_call *call, const char *kind, const char *url,
+		     const struct mk_tracking_ops **ret)
 {
-	const struct mk_tracking_ops *ops = tracking(kind);
+	const struct mk_tracking_ops *ops = tracking(kind, url);
 
 	if (!ops)
 		return mk_fail(call, EOPNOTSUPP, "a connection of kind %s keeps no experiments", kind);

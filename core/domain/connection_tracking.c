@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/doc.h"
 #include "base/file.h"
@@ -19,6 +20,7 @@
 #include "core.h"
 #include "domain/connection_text.h"
 #include "net/health.h"
+#include "net/url_local.h"
 
 enum { MAX_CREDENTIALS = 1 << 16, MAX_NAMES = 1000 };
 
@@ -148,26 +150,57 @@ static int look_at(void *arg, const struct mk_connection *connection)
 	return 0;
 }
 
-/* The host, what a name cannot hold as `-`; taken: with its port, then with a number. */
-static char *new_name(const char *url, const struct mk_list *taken)
+/* What a name cannot hold as `-`, in place. */
+static void make_name(char *base)
+{
+	for (char *c = base; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			*c = '-';
+	memmove(base, base + strspn(base, "-."), strlen(base + strspn(base, "-.")) + 1);
+}
+
+/* mlruns of /home/ana/wind/mlruns, mlflow of …/mlflow.db; *ret_other: wind, of the folder it is in. */
+static char *name_of_file(const char *url, char **ret_other)
+{
+	_cleanup_free_ char *path = mk_url_local_path(url);
+	char *slash = strrchr(path, '/'), *dot, *name = slash + 1;
+
+	*slash = 0;
+	slash = strrchr(path, '/');
+	*ret_other = mk_strndup(slash ? slash + 1 : path, 80);
+	dot = strrchr(name, '.');
+	if (dot > name && mk_url_is_sqlite(url))
+		*dot = 0;
+	return mk_strndup(name, 80);
+}
+
+static char *name_of_server(const char *url, char **ret_other)
 {
 	_cleanup_free_ char *origin = mk_url_origin(url);
 	const char *host = origin ? strstr(origin, "://") + 3 : "mlflow";
 	const char *port = strrchr(host, ':');
 	size_t len = port ? (size_t)(port - host) : strlen(host);
-	_cleanup_free_ char *base = mk_strndup(host, len < 80 ? len : 80);
 
-	for (char *c = base; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
-			*c = '-';
-	if (*base == '-' || *base == '.' || !*base)
-		memmove(base, base + strspn(base, "-."), strlen(base + strspn(base, "-.")) + 1);
+	*ret_other = port ? mk_strdup(port + 1) : NULL;
+	return mk_strndup(host, len < 80 ? len : 80);
+}
+
+/* The host, or the name of the file; taken: with its port or folder, then with a number. */
+static char *new_name(const char *url, const struct mk_list *taken)
+{
+	_cleanup_free_ char *other = NULL;
+	_cleanup_free_ char *base = mk_url_is_local(url) ? name_of_file(url, &other)
+							 : name_of_server(url, &other);
+
+	make_name(base);
+	if (other)
+		make_name(other);
 	if (!*base)
 		return mk_strdup("mlflow");
 	for (int i = 0; i < MAX_NAMES; i++) {
-		_cleanup_free_ char *name = i == 0	     ? mk_strdup(base)
-					    : i == 1 && port ? mk_strf("%s-%s", base, port + 1)
-							     : mk_strf("%s-%d", base, i + 1);
+		_cleanup_free_ char *name = i == 0		       ? mk_strdup(base)
+					    : i == 1 && other && *other ? mk_strf("%s-%s", base, other)
+								       : mk_strf("%s-%d", base, i + 1);
 
 		if (!mk_list_has(taken, name))
 			return mk_steal(&name);
@@ -229,6 +262,15 @@ static int renew(struct mk_call *call, struct mantik *m, const char *name, const
 				    mk_buf_text(secret));
 }
 
+/* A new connection to nothing is a slip of the pen. */
+static int check_there(struct mk_call *call, const char *url)
+{
+	_cleanup_free_ char *path = mk_url_local_path(url);
+	struct stat st;
+
+	return stat(path, &st) == 0 ? 0 : mk_fail(call, errno, "%s: %s", path, strerror(errno));
+}
+
 int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *url, char **ret_name)
 {
 	_cleanup_(login_done) struct login login = {};
@@ -236,21 +278,31 @@ int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *u
 	struct finding f = {};
 	int r;
 
-	if (strchr(url, '@'))
+	r = mk_url_typed(call, url, &base);
+	if (r < 0)
+		return r;
+	if (r == 0 && strchr(url, '@'))
 		return mk_fail(
 			call, EINVAL,
 			"the url has a user or password in it, which everybody on this machine "
 			"can see; leave it out, and set MLFLOW_TRACKING_USERNAME and "
 			"MLFLOW_TRACKING_PASSWORD or use mantikctl login");
-	r = mk_url_base(call, url, &base);
+	if (r == 0)
+		r = mk_url_base(call, url, &base);
 	if (r < 0)
 		return r;
 	f.url = base;
 	r = mk_connection_list(call, m, look_at, &f);
 	name = mk_steal(&f.name);
-	look_around(&login);
-	if (r == 0 && name)
+	/* Nobody logs in to a file. */
+	if (!mk_url_is_local(base))
+		look_around(&login);
+	else if (mk_url_is_sqlite(base))
+		login.workspace = mk_strdup(variable("MLFLOW_WORKSPACE"));
+	if (r == 0 && name && !mk_url_is_local(base))
 		r = renew(call, m, name, &login);
+	if (r == 0 && !name && mk_url_is_local(base))
+		r = check_there(call, base);
 	if (r == 0 && !name) {
 		name = new_name(base, &f.names);
 		r = make(call, m, name, base, &login);

@@ -152,7 +152,7 @@ int mk_index_store(struct mk_call *call, struct mantik *m, const char *connectio
 			return mk_fail(call, EHOSTUNREACH,
 				       "%s: there is no connection of that name any more", connection);
 		if (r == 0)
-			r = mk_tracking_find(call, it.kind, &store.ops);
+			r = mk_tracking_find(call, it.kind, it.url, &store.ops);
 		if (r == 0)
 			r = store.ops->open(call, m, connection, &store.tracking);
 		if (r < 0)

@@ -17,6 +17,7 @@
 
 #include "base/doc.h"
 #include "base/file.h"
+#include "net/url_local.h"
 
 #define KEY(name_, type_, help_)                                             \
 	{                                                                    \
@@ -37,7 +38,9 @@
 
 static const struct mk_connection_key mlflow[] = {
 	NEEDED("kind", TEXT, "mlflow: a tracking server"),
-	NEEDED("url", URL, "address of the server, with its static prefix if it has one"),
+	NEEDED("url", URL,
+	       "address of the server, with its static prefix if it has one; or a store of this "
+	       "machine: file:///path/mlruns, sqlite:////path/mlflow.db"),
 	KEY("user", TEXT, "who logs in with a password"),
 	LOGIN_KEYS,
 	KEY("ca", PATH, "PEM file of the authorities to trust instead of the system's"),
@@ -126,6 +129,15 @@ static int take_url(struct mk_call *call, const char *where, const struct mk_doc
 	if (strpbrk(text, "?#"))
 		return mk_doc_fail(call, where, at, "url: must end before its %s",
 				   strchr(text, '#') ? "#" : "?");
+
+	if (strcmp(c->kind, "mlflow") == 0 && mk_url_is_local(text)) {
+		if (mk_url_local(call, text, &c->url) < 0)
+			return mk_doc_fail(call, where, at,
+					   "url: is no address like file:///home/me/mlruns or "
+					   "sqlite:////home/me/mlflow.db");
+		c->origin = mk_strdup("file://");
+		return 0;
+	}
 
 	/* Its sentences repeat the text: a password may stand here by mistake. */
 	if (mk_url_base(call, text, &c->url) < 0)
@@ -269,6 +281,17 @@ static int check(struct mk_call *call, const char *where, struct mk_doc *doc,
 	};
 	const char *first = NULL;
 
+	if (mk_url_is_local(c->url)) {
+		for (size_t i = 0; i < doc->n; i++)
+			if (strcmp(doc->keys[i]->text, "kind") != 0 &&
+			    strcmp(doc->keys[i]->text, "url") != 0 &&
+			    (strcmp(doc->keys[i]->text, "workspace") != 0 ||
+			     !mk_url_is_sqlite(c->url)))
+				return mk_doc_fail(call, where, doc->keys[i],
+						   "%s: a store that is a file of this machine needs "
+						   "none", doc->keys[i]->text);
+		return 0;
+	}
 	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
 		if (!ways[i].given)
 			continue;

@@ -39,7 +39,7 @@ static const struct word words[] = {
 	{"trace", TRACE, AT(trace), "WHAT", "a line to the log for all that fuse:exec:db do"},
 	{"log", TEXT, AT(log_file), "FILE", "where the daemon writes its messages"},
 	{"tracking", TEXT, AT(tracking), "URL",
-	 "an MLflow server whose experiments are shown, too"},
+	 "an MLflow server, mlruns/ or mlflow.db to show, too"},
 	{"nosuid", IGNORED}, {"nodev", IGNORED}, {"noatime", IGNORED}, /* always set */
 	{"noexec", KERNEL},
 	{"rw", IGNORED}, {"suid", IGNORED}, {"dev", IGNORED}, {"exec", IGNORED},

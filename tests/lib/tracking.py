@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real MLflow servers for tests (tests/servers/mlflow), with the seeded data; connections to them;
 trackctl, which prints what the connector gives."""
+import atexit
 import contextlib
 import json
 import os
+import shutil
+import sqlite3
 import subprocess
+import tempfile
 
 import pytest
 from httpserve import Authority, free_port, nginx, served
@@ -12,7 +16,7 @@ from mantik import BUILD, TOP
 
 TRACKCTL = os.path.join(BUILD, "tests", "tracking", "trackctl")
 STARTER = os.path.join(TOP, "tests", "servers", "mlflow")
-NEWEST, OLD = "3.17.2", "2.9.2"
+NEWEST, OLD, FIRST = "3.17.2", "2.9.2", "1.30.1"
 
 
 class Answer:
@@ -46,8 +50,8 @@ def connect(platform, url, name="mlflow", **keys):
     return name
 
 
-def starter(*args, version=NEWEST, **env):
-    r = subprocess.run([STARTER, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def starter(*args, version=NEWEST, cwd=None, **env):
+    r = subprocess.run([STARTER, *args], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                        env=dict(os.environ, MLFLOW_TEST_VERSION=version, **env))
     if r.returncode == 77:
         pytest.skip(r.stderr.strip().splitlines()[-1])
@@ -89,3 +93,90 @@ def behind_nginx(platform, server, locations=None):
     with nginx(platform, f"""server {{ listen 127.0.0.1:{port} ssl;
 	ssl_certificate {ca.cert}; ssl_certificate_key {ca.key}; {locations} }}"""):
         yield f"https://localhost:{port}/tracking", ca.ca
+
+
+class Store:
+    """The seeded data in a store without a server: `files` an mlruns/, `sqlite` a mlflow.db with its
+    artifacts beside it, as the release makes them where it runs."""
+
+    made = {}  # (version, kind): (folder, ids): seeded once, then copied
+
+    def __init__(self, folder, version, kind):
+        self.folder, self.version, self.kind = folder, version, kind
+        self.path = os.path.join(folder, "mlruns" if kind == "files" else "mlflow.db")
+        self.url = ("file://" if kind == "files" else "sqlite:///") + self.path
+        self.artifacts = os.path.join(folder, "mlruns")
+        self.process = None
+        if (version, kind) not in self.made:
+            first = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
+            atexit.register(shutil.rmtree, first, True)
+            url = self.url.replace(folder, first)
+            self.made[version, kind] = first, starter("seed", url, version=version, cwd=first)
+        first, self.ids = self.made[version, kind]
+        shutil.copytree(first, folder)
+        self.move(first, folder)
+        served(f"mlflow ({kind})", version)
+
+    def move(self, old, new):
+        """What is written in it names the folder it is in."""
+        if self.kind == "files":
+            for folder, _, names in os.walk(self.path):
+                if "meta.yaml" in names:
+                    with open(f"{folder}/meta.yaml", "r+", encoding="utf-8") as f:
+                        text = f.read().replace(old, new)
+                        f.seek(0)
+                        f.truncate()
+                        f.write(text)
+            return
+        db = sqlite3.connect(self.path)
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri"),
+                              ("model_versions", "source"), ("logged_models", "artifact_location")):
+            if db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+                db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
+        db.commit()
+        db.close()
+
+    def client(self, code):
+        """Runs code of Python with `client`, an MlflowClient of this release, on the store; what it
+        prints. The process stays for the next."""
+        if not self.process:
+            loop = ("from mlflow.tracking import MlflowClient\nimport contextlib, io, json, sys\n"
+                    f"client = MlflowClient({self.url!r}, registry_uri={self.url!r})\n"
+                    "for line in sys.stdin:\n"
+                    "    out = io.StringIO()\n"
+                    "    with contextlib.redirect_stdout(out):\n"
+                    "        exec(json.loads(line))\n"
+                    "    print(json.dumps(out.getvalue()), flush=True)\n")
+            env = dict(os.environ, MLFLOW_ALLOW_FILE_STORE="true", MLFLOW_DISABLE_TELEMETRY="true",
+                       MLFLOW_TRACKING_URI=self.url, PYTHONWARNINGS="ignore",
+                       GIT_PYTHON_REFRESH="quiet", MLFLOW_LOGGING_LEVEL="WARNING")
+            python = starter("fetch", version=self.version)["python"]
+            self.process = subprocess.Popen([python, "-c", loop], cwd=self.folder, env=env, text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the client ended with an error"
+        return json.loads(line)
+
+    def end(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait(timeout=60)
+
+
+def everything(folder):
+    """{path: (content, mode, mtime)} of all there is below a folder."""
+    found = {}
+    for top, dirs, files in os.walk(folder):
+        for name in dirs + files:
+            path = os.path.join(top, name)
+            st = os.lstat(path)
+            content = None
+            if os.path.islink(path):
+                content = os.readlink(path)
+            elif name in files:
+                with open(path, "rb") as f:
+                    content = f.read()
+            found[os.path.relpath(path, folder)] = (content, st.st_mode, st.st_mtime_ns)
+    return found

@@ -34,6 +34,7 @@ class Seeded:
         self.ids = server.ids
         self.old, self.files = mode[0] == OLD, "--file-store" in mode[1]
         self.local = "--no-artifacts" in mode[1]
+        self.store = self.first = False  # of files of this machine; of 1.x
         self.colon = "" if self.old else ":"
 
     def ask(self, verb, *args, **more):
@@ -99,7 +100,7 @@ def test_the_main_run(seeded):
     assert (r["started"], r["ended"]) == ((T0 + 100_000) * MS, (T0 + 200_000) * MS)
     assert dict(map(tuple, r["params"])) == {
         "lr": "0.001", "optim/adam/beta 1": "0.9", "größe": "größer", "empty": "",
-        "lines": "one\ntwo\n", "long": "x" * 6000, "json": '{"a": [1, 2], "b": "ü"}',
+        "lines": "one\ntwo\n", "long": "x" * (500 if seeded.first else 6000), "json": '{"a": [1, 2], "b": "ü"}',
         f"a{seeded.colon} b": "colon and space", "data-path": "/p/project/wind data/202?/*.nc"}
     tags = dict(map(tuple, r["tags"]))
     assert tags["mlflow.note.content"] == "# Main run\n\nWith *notes*."
@@ -107,9 +108,9 @@ def test_the_main_run(seeded):
         "main", "yes", "語", "")
     assert tags["tag with spaces"] == " padded "
     assert [(d["name"], d["digest"], d["source_type"], d["source"], d["context"])
-            for d in sorted(r["datasets"], key=lambda d: d["name"])] == [
+            for d in sorted(r["datasets"], key=lambda d: d["name"])] == ([] if seeded.first else [
         ("era5 subset", "abc12345", "http", '{"url": "https://example.org/era5.nc"}', "training"),
-        ("stations", "ffff0001", "local", '{"uri": "/data/stations.csv"}', "validation")]
+        ("stations", "ffff0001", "local", '{"uri": "/data/stations.csv"}', "validation")])
     assert r["models"] == ([seeded.ids["logged_model"]] if "logged_model" in seeded.ids else [])
     last = {key: parse([point])[0] for key, point in r["metrics"].items()}
     assert last["loss"] == values([seeded.point(
@@ -200,8 +201,10 @@ def test_some_runs(seeded):
     assert [(r["name"], r["deleted"], r["id"]) for r in gone] == [
         ("deleted", True, seeded.ids["run_deleted"])]
     since = (T0 + 11_000) * MS
-    assert {r["name"] for r in seeded.ask("runs", wind, odd, f"since={since}").rows} == {
-        "trial-10", "main run"}
+    found = {r["name"] for r in seeded.ask("runs", wind, odd, f"since={since}").rows}
+    # Of files also those that have changed since: here all.
+    assert found >= {"trial-10", "main run"}
+    assert seeded.store and seeded.files or len(found) == 2
     assert [r["name"] for r in seeded.ask("runs", odd, "live", f"since={since}").rows] == []
     assert seeded.ask("run", seeded.ids["run_deleted"]).rows[0]["deleted"]
     answer = seeded.ask("run", "0" * 32, check=False)
@@ -262,8 +265,9 @@ def test_ranges(seeded):
 def test_no_such_file(seeded):
     run = seeded.ids["run"]
     for path, error in (("none.txt", "ENOENT"), ("plots/none", "ENOENT"), ("plots", "EISDIR"),
-                        ("none/x/y", "ENOENT"), ("100%25.txt", "EINVAL"), ("a/../b", "EINVAL"),
-                        ("a#b", "EINVAL"), ("/etc/passwd", "EINVAL"), ("a//b", "EINVAL"),
+                        ("none/x/y", "ENOENT"), ("a/../b", "EINVAL"),
+                        ("100%25.txt", "ENOENT" if seeded.store else "EINVAL"),
+                        ("a#b", "ENOENT" if seeded.store else "EINVAL"), ("/etc/passwd", "EINVAL"), ("a//b", "EINVAL"),
                         ("a/", "EINVAL"), ("", "EISDIR")):
         answer = seeded.ask("read", "run", run, "-", path, 0, -1, check=False)
         assert answer.error == error, (path, answer.text)
@@ -275,6 +279,9 @@ def test_no_such_file(seeded):
 def test_logged_models(seeded):
     if "logged_model" not in seeded.ids:
         answer = seeded.ask("files", "model", "m-" + "0" * 32, "-", "", check=False)
+        if seeded.store and seeded.files:  # a folder does not say which release wrote it
+            assert answer.error == "ENOENT"
+            return
         assert answer.error == "EOPNOTSUPP" and "this version of MLflow" in answer.text
         assert seeded.ask("logged", "m-" + "0" * 32, check=False).error == "EOPNOTSUPP"
         return
@@ -295,6 +302,9 @@ def test_logged_models(seeded):
 
 def test_registered_models(seeded):
     answer = seeded.ask("models")
+    if seeded.first:
+        assert answer.rows == []
+        return
     assert [(m["name"], m["description"], m["tags"]) for m in answer.rows] == [
         ("wind model", "24 h ahead", [["owner", "ada"]])]
     versions = {v["version"]: v for v in seeded.ask("versions", "wind model").rows}
@@ -309,6 +319,8 @@ def test_registered_models(seeded):
 
 
 def test_files_of_a_version(seeded):
+    if seeded.first:
+        return
     data = {p[5:]: len(b) for p, b in FILES.items() if p.startswith("data/")}
     assert walk(seeded, "version", "wind model", 2) == data
     answer = seeded.ask("read", "version", "wind model", 2, "random.bin", 5, 100)

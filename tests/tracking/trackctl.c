@@ -19,11 +19,12 @@
 #include <mantik/connection.h>
 
 #include "base/doc.h"
+#include "connect/connect.h"
 #include "connect/tracking/tracking.h"
 #include "net/health.h"
 
 static struct mk_call call;
-static const struct mk_tracking_ops *ops = &mk_tracking_mlflow;
+static const struct mk_tracking_ops *ops;
 static const char *connection;
 static struct mk_tracking *t;
 static struct mantik *platform;
@@ -564,6 +565,17 @@ static int run(int argc, char **argv)
 	return mk_fail(&call, EINVAL, "trackctl: %s", argv[2]);
 }
 
+/* By kind and url, as the index does. */
+static int open_connection(void)
+{
+	_cleanup_(mk_connection_free) struct mk_connection it = {};
+	int r = mk_connection_find(&call, platform, connection, &it);
+
+	if (r == 0)
+		r = mk_tracking_find(&call, it.kind, it.url, &ops);
+	return r < 0 ? r : ops->open(&call, platform, connection, &t);
+}
+
 static void *cancel_later(void *arg)
 {
 	usleep((useconds_t)(intptr_t)arg * 1000);
@@ -593,7 +605,7 @@ int main(int argc, char **argv)
 			       ? (fprintf(stderr, "%s\n", call.error.text), 1)
 			       : 0;
 	if (r == 0)
-		r = ops->open(&call, platform, connection, &t);
+		r = open_connection();
 	if (deadline)
 		call.deadline = mk_now_mono() + strtoll(deadline, NULL, 10) * MK_MS;
 	if (cancel && pthread_create(&thread, NULL, cancel_later,

@@ -144,7 +144,8 @@ static void wrong_texts_are_refused_with_line_and_key(void)
 		{"kind: mlfow\nurl: http://h\n", "connections/m.yaml:1: kind: no such kind, did you mean "
 						 "\"mlflow\"?: one of mlflow, git"},
 		{"kind: mlflow\n", "connections/m.yaml: url: is missing: address of the server, with its "
-				   "static prefix if it has one"},
+		 "static prefix if it has one; or a store of this machine: "
+		 "file:///path/mlruns, sqlite:////path/mlflow.db"},
 		{HEAD "\npasword: hunter2\n",
 		 "connections/m.yaml:5: unknown key \"pasword\", did you mean \"password\"?"},
 		{"kind: mlflow\nurl: https://ana:hunter2@h:5000\n",

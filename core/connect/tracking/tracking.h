@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a tracking store must offer, and the manual of it. One implementation a file or folder
- * below core/connect/tracking (mlflow: the REST API of a server), listed in registry.c. It knows
+ * below core/connect/tracking (mlflow: the REST API of a server; filestore, sqlstore: mlruns/ and
+ * mlflow.db of this machine, read-only), listed in registry.c. It knows
  * one kind of store and nothing of our database; core/domain/index.c is the only caller and
  * mirrors what comes.
  *
@@ -256,5 +257,7 @@ struct mk_tracking_ops {
 };
 
 extern const struct mk_tracking_ops mk_tracking_mlflow;
+extern const struct mk_tracking_ops mk_tracking_filestore; /* url file:///… */
+extern const struct mk_tracking_ops mk_tracking_sqlstore;  /* url sqlite:////… */
 
 #endif
