@@ -9,7 +9,9 @@
  *
  * A value is complete when the file was closed after writing or renamed into place, has not changed
  * for a second, or the job is over; a metric line when it has its newline, or the job is over. KEY
- * may contain `/`. Names beginning with `.` or ending in `~` are editors' and ours.
+ * may contain `/` and is written as the tree writes it: `train%` where there is a directory train/ is
+ * the key `train`, `%2Ehidden` is `.hidden`; what is no name of the tree's (`top5%`) is a key as it
+ * stands. Names beginning with `.` or ending in `~` are editors' and ours.
  *
  * The files are the job's: opened without following links, regular ones only, with limits. What is
  * refused is told once, in the submission log. Runs in the loop's thread: a look ends after
@@ -23,6 +25,8 @@
 #include <search.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include <mantik/name.h>
 
 #include "base/file.h"
 #include "domain/domain.h"
@@ -43,7 +47,7 @@ static const char *const dirs[] = {[METRICS] = "metrics", [PARAMS] = "params", [
 
 struct file {
 	char *path; /* "metrics/loss" */
-	const char *key;
+	char *key;
 	enum kind kind;
 	bool known;	/* offset was read from the database */
 	int64_t offset; /* METRICS: bytes taken in. Else: mtime of the value taken in, ns */
@@ -83,6 +87,7 @@ static void file_free(void *arg)
 	struct file *f = arg;
 
 	free(f->path);
+	free(f->key);
 	free(f);
 }
 
@@ -102,7 +107,24 @@ static struct file *find(struct harvest *h, const char *path)
 	return found ? *found : NULL;
 }
 
-static struct file *get(struct pass *p, const char *path, enum kind kind)
+/* name: below metrics/ …; its last part is in dir. */
+static char *key_of(int dir, const char *name)
+{
+	_cleanup_buf_ struct mk_buf key = MK_BUF(8192);
+	_cleanup_free_ char *plain = mk_strdup(name);
+	char *last = strrchr(plain, '/') ? strrchr(plain, '/') + 1 : plain;
+	size_t len = strlen(last);
+	struct stat st;
+
+	if (len > 1 && last[len - 1] == '%') {
+		last[len - 1] = 0;
+		if (fstatat(dir, last, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+			last[len - 1] = '%';
+	}
+	return mk_strdup(mk_key_unescape(&key, plain) == 0 ? mk_buf_text(&key) : name);
+}
+
+static struct file *get(struct pass *p, const char *path, enum kind kind, int dir)
 {
 	struct harvest *h = p->h;
 	struct file *f = find(h, path);
@@ -118,7 +140,7 @@ static struct file *get(struct pass *p, const char *path, enum kind kind)
 	}
 	f = mk_new(struct file);
 	*f = (struct file){.path = mk_strdup(path), .kind = kind, .size = -1};
-	f->key = f->path + strlen(dirs[kind]) + 1;
+	f->key = key_of(dir, f->path + strlen(dirs[kind]) + 1);
 	if (!tsearch(f, &h->files, by_path)) {
 		file_free(f);
 		return NULL;
@@ -330,7 +352,7 @@ static int take(struct pass *p, int dir, const char *name, const char *path, enu
 	if (!its_turn(p))
 		return 0;
 
-	struct file *f = get(p, path, kind);
+	struct file *f = get(p, path, kind, dir);
 
 	if (!f || is_same(p, f, dir, name))
 		return 0;

@@ -39,6 +39,22 @@ printf 0.125 >> metrics/loss""")
     assert run.points("loss") == [(0, 0.5), (1, 0.25), (2, 0.125)]
 
 
+def test_keys_are_written_as_the_tree_writes_them(engine):
+    run = engine.submit("""
+cd $MANTIK_RUN_DIR
+mkdir -p metrics/train metrics/a/b
+echo 1 >> metrics/train/loss; echo 2 >> metrics/train%
+echo 3 >> metrics/half%25; echo 4 >> metrics/%2Ehidden; echo 5 >> metrics/a/b%
+echo 6 >> metrics/top5%; echo 7 >> metrics/acc%20top; echo 8 >> metrics/100%2525
+mkdir params/p; printf x > params/p%""")
+    engine.daemon()
+    assert run.wait() == "FINISHED"
+    for key, value in {"train/loss": 1, "train": 2, "half%": 3, ".hidden": 4, "a/b": 5, "top5%": 6,
+                       "acc%20top": 7, "100%25": 8}.items():
+        assert run.points(key) == [(0, value)], key
+    assert run.values("params") == {"p": "x"}
+
+
 def test_a_line_waits_for_its_newline(engine, platform):
     go = gate(platform, "go")
     run = engine.submit(f"""
