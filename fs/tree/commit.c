@@ -182,6 +182,16 @@ static bool is_last_close(struct fs_at *at, struct fs_handle *handle)
 	return left <= others;
 }
 
+/* `touch params/x`: no value came, so there is none. Told at the close, which alone knows. */
+static int made_nothing(struct fs_at *at, struct fs_handle *handle)
+{
+	if (!handle->created || at->row->remove || !is_last_close(at, handle))
+		return 0;
+	return mk_fail(at->call, EINVAL,
+		       "%s: a param or metric exists from its first value on and none was written: "
+		       "nothing was made", at->name);
+}
+
 int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 {
 	pid_t group = fs_who_group(at->call);
@@ -206,9 +216,12 @@ int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 			    handle->failed_text ? handle->failed_text : "refused");
 		handle->failed = 0;
 	}
+
+	bool none = !handle->written && !sync && (!group || group == handle->opener);
+
 	pthread_mutex_unlock(&handle->lock);
 	if (!written)
-		return r;
+		return r < 0 || !none ? r : made_nothing(at, handle);
 	r = commit(at, handle);
 	return sync ? remember(at, handle, r) : r;
 }
@@ -454,6 +467,7 @@ ssize_t fs_append_write(struct fs_at *at, struct fs_handle *handle, const void *
 	if (r >= 0) {
 		size_t rest = whole ? len - whole : text.len;
 
+		handle->created = false;
 		mk_buf_truncate(&handle->staged, 0);
 		(void)mk_buf_put(&handle->staged, mk_buf_text(&text) + text.len - rest, rest);
 	}
@@ -497,6 +511,8 @@ int fs_append_flush(struct fs_at *at, struct fs_handle *handle)
 		pthread_mutex_unlock(&handle->lock);
 		return 0;
 	}
+	if (handle->created)
+		return made_nothing(at, handle);
 	return append_rest(at, handle);
 }
 

@@ -189,6 +189,22 @@ def test_keys_of_a_run(runs):
     assert open(f"{run}/tags/train").read() == "good\n"
 
 
+def test_what_nothing_was_written_to_is_not_made(shared, runs):
+    """touch of a new param or metric is an error; a tag without a value is one."""
+    run = os.path.join(runs, sorted(names(runs))[0])
+    for key in ("params/new", "metrics/new"):
+        touched = shared.run("touch", f"{run}/{key}", check=False)
+        assert touched.returncode and "Invalid argument" in touched.stderr, touched
+        assert not os.path.exists(f"{run}/{key}")
+        assert "nothing was made" in shared.ctl("why", f"{run}/{key}").stdout
+    shared.sh(f"touch '{run}/tags/new'; echo 5 >> '{run}/metrics/new'; echo '' > '{run}/params/new'")
+    assert open(f"{run}/tags/new").read() == open(f"{run}/params/new").read() == "\n"
+    shared.sh(f"touch '{run}/metrics/new'; (echo 6; sh -c 'echo 7') >> '{run}/metrics/new';"
+              f"(sh -c true; echo 8) >> '{run}/metrics/newer'")
+    assert [line.split("\t")[1] for line in open(f"{run}/metrics/new")] == ["5", "6", "7"]
+    assert open(f"{run}/metrics/newer").read().startswith("0\t8\t")
+
+
 @pytest.mark.parametrize("name", ["a b\"c'", "-x", "日本", "%2Ehidden", "x" * 255, "$(touch x)"])
 def test_hostile_names(shared, runs, name):
     projects = os.path.join(runs, "../..")
