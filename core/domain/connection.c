@@ -23,6 +23,7 @@
 #include "base/path.h"
 #include "core.h"
 #include "domain/connection_text.h"
+#include "domain/domain.h"
 #include "vault/vault.h"
 
 /* A text on disk or to be put there. */
@@ -229,15 +230,75 @@ static int may_write(struct mk_call *call, const struct mantik *m)
 					: "the platform is open for reading only");
 }
 
-static int check_seen(struct mk_call *call, const struct draft *old, uint64_t seen)
+/*
+ * Who wrote which text: a file does not tell, so the platform notes it (settings, "connection:NAME")
+ * with the text's generation. A text it does not know was written by hand.
+ */
+struct author {
+	const char *name, *who;
+	uint64_t generation;
+};
+
+static int note_author(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
+	const struct author *author = arg;
+	_cleanup_free_ char *key = mk_strf("connection:%s", author->name);
+	_cleanup_free_ char *value =
+		mk_strf("%llu %s", (unsigned long long)author->generation, author->who);
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, "INSERT OR REPLACE INTO settings VALUES (?1, ?2)", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, key);
+	mk_bind_text(stmt, 2, value);
+	return mk_exec(call, stmt);
+}
+
+/* For a sentence only: what cannot be noted is not waited for. */
+static void keep_author(const struct mk_call *asker, struct mantik *m, const char *name,
+			uint64_t generation)
+{
+	_cleanup_free_ char *who = mk_domain_who(asker);
+	struct author author = {name, who, generation};
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	call.deadline = mk_now_mono() + 200 * MK_MS;
+	(void)!mk_db_write(&call, m->db, MK_KILLSAFE, note_author, &author);
+}
+
+static char *author_of(struct mantik *m, const char *name, uint64_t generation)
+{
+	_cleanup_call_ struct mk_call call;
+	_cleanup_free_ char *key = mk_strf("connection:%s", name), *value = NULL;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	char *end = NULL;
+
+	mk_call_init(&call);
+	call.deadline = mk_now_mono() + 200 * MK_MS;
+	if (mk_db_read(&call, m->db, "SELECT value FROM settings WHERE key = ?1", &stmt) < 0)
+		return NULL;
+	mk_bind_text(stmt, 1, key);
+	if (mk_step(&call, stmt) > 0)
+		value = mk_col_dup(stmt, 0);
+	if (!value || strtoull(value, &end, 10) != generation || *end != ' ')
+		return NULL;
+	return mk_strdup(end + 1);
+}
+
+static int check_seen(struct mk_call *call, struct mantik *m, const char *name,
+		      const struct draft *old, uint64_t seen)
+{
+	_cleanup_free_ char *who = NULL;
 	char changed[32];
 
 	if (!seen || !old->changed || seen == generation_of(old))
 		return 0;
+	who = author_of(m, name, generation_of(old));
 	mk_time_text(old->changed, false, changed);
-	return mk_fail(call, EBUSY, "%s: was changed at %s, after you had read it; read it again",
-		       old->where, changed);
+	return mk_fail(call, EBUSY, "%s: was changed by %s at %s, after you had read it; read it again",
+		       old->where, who ? who : "another program, in the file itself,", changed);
 }
 
 /* `(set)` keeps what is set, and for the same server only. */
@@ -337,6 +398,7 @@ static int write_text(struct mk_call *call, struct mantik *m, const char *name,
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		(void)fsync(fd);
+	keep_author(call, m, name, mk_ino(mk_buf_text(text), text->len));
 	return 0;
 }
 
@@ -354,7 +416,7 @@ static int store(struct mk_call *call, struct mantik *m, const char *name, struc
 	mk_error_clear(call);
 	if (r == 0 && parse(call, &old) < 0)
 		mk_error_clear(call);
-	r = check_seen(call, &old, seen);
+	r = check_seen(call, m, name, &old, seen);
 	if (r == 0)
 		r = mk_connection_hide(call, new->where, mk_buf_text(&new->text), new->text.len,
 				       new->doc, &text);

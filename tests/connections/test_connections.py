@@ -3,6 +3,7 @@
 import errno
 import os
 import pty
+import re
 import select
 import time
 
@@ -81,9 +82,17 @@ def test_a_save_over_an_unread_version_is_refused(platform):
         platform.ctl("cp", "-", "/connections/forge.yaml", input=HEAD + "# other\n")
         wait_for(lambda: os.stat(path).st_size != len(HEAD), "the new size")
         assert refused(path, HEAD + "# mine\n") == errno.EBUSY
-        assert "was changed at 20" in platform.ctl("why", path).stdout
+        why = platform.ctl("why", path).stdout
+        assert re.search(r"was changed by \S+@\S+ \(pid \d+\) at 20", why), why
         assert read(path) == HEAD + "# other\n"
         write(path, HEAD + "# mine\n")
+        assert read(path) == HEAD + "# mine\n"
+        with open(os.path.join(platform.config, "connections/forge.yaml"), "a") as f:
+            f.write("# by hand\n")
+        wait_for(lambda: os.stat(path).st_size == len(HEAD + "# mine\n# by hand\n"), "the new size")
+        assert refused(path, HEAD) == errno.EBUSY
+        assert "was changed by another program, in the file itself, at 20" \
+            in platform.ctl("why", path).stdout
 
 
 EDITORS = {
