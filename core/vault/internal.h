@@ -26,6 +26,10 @@ struct mk_vault {
 	pthread_mutex_t lock; /* protects what follows; held for memory only */
 	int cost;	      /* 0: there is no master yet */
 	unsigned char salt[VAULT_SALT], master[VAULT_KEY]; /* of a passphrase, asked for once */
+	bool asking;		/* a thread asks for the passphrase; who comes now waits for it */
+	pthread_cond_t asked;	/* … no more */
+	uint64_t n_asked;	/* how often that has ended */
+	struct mk_error failed; /* how it ended last */
 };
 
 /* How the sealed file says its key is made: cost 0 the key file, else scrypt with this salt. */
@@ -48,6 +52,14 @@ int vault_seal(struct mk_call *call, const struct vault_lock *lock,
 
 /* --- key.c --- */
 
+/*
+ * One thread of a process asks for a passphrase, for all: 0 it is this one, and vault_ask_end() comes
+ * after vault_key() and vault_unseal(); 1 there is nothing to ask for, or it is known. Else what the
+ * one that asked meanwhile was refused with; EINTR, ETIMEDOUT waiting for it; MK_PUNT.
+ */
+int vault_ask_begin(struct mk_call *call, struct mantik *m,
+		    const struct vault_lock *lock) _must_check_;
+void vault_ask_end(const struct mk_call *call, struct mantik *m, int result);
 /* The key for a file that is locked so. */
 int vault_key(struct mk_call *call, struct mantik *m, const struct vault_lock *lock,
 	      unsigned char ret[VAULT_KEY]) _must_check_;

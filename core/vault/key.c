@@ -194,6 +194,70 @@ void vault_keep_key(struct mantik *m, const struct vault_lock *lock,
 	pthread_mutex_unlock(&vault->lock);
 }
 
+/* --- one asks for all --------------------------------------------------------------------- */
+
+/* Lock held, and given up while it waits. */
+static int wait_for_asker(struct mk_call *call, struct mk_vault *vault)
+{
+	int64_t until = mk_now_mono() + 50 * MK_MS;
+	int r = call->may_wait ? mk_call_check(call, "the passphrase of the vault")
+			       : mk_call_may_wait(call, "vault");
+
+	if (r < 0)
+		return r;
+	(void)pthread_cond_timedwait(&vault->asked, &vault->lock,
+				     &(struct timespec){until / MK_SEC, until % MK_SEC});
+	return 0;
+}
+
+int vault_ask_begin(struct mk_call *call, struct mantik *m, const struct vault_lock *lock)
+{
+	struct mk_vault *vault = m->vault;
+	unsigned char key[VAULT_KEY];
+	uint64_t before;
+	bool waited = false;
+	int r = 0;
+
+	if (!lock->cost)
+		return 1;
+	pthread_mutex_lock(&vault->lock);
+	before = vault->n_asked;
+	while (r == 0 && vault->asking) {
+		waited = true;
+		r = wait_for_asker(call, vault);
+	}
+	if (r == 0 && waited && vault->n_asked != before && vault->failed.code)
+		r = mk_fail(call, vault->failed.code, "%s", vault->failed.text);
+	if (r == 0)
+		vault->asking = true;
+	pthread_mutex_unlock(&vault->lock);
+	if (r == 0 && kept(m, lock, key)) {
+		OPENSSL_cleanse(key, sizeof(key));
+		vault_ask_end(call, m, 0);
+		r = 1;
+	}
+	return r;
+}
+
+void vault_ask_end(const struct mk_call *call, struct mantik *m, int result)
+{
+	struct mk_vault *vault = m->vault;
+	/* Who lost patience says nothing about the others'. */
+	bool tell = result < 0 && result != -EINTR && result != -ETIMEDOUT && result != MK_PUNT;
+
+	pthread_mutex_lock(&vault->lock);
+	free(vault->failed.text);
+	vault->failed = (struct mk_error){
+		.code = tell ? -result : 0,
+		.text = tell ? mk_strdup(call->error.text ? call->error.text : strerror(-result))
+			     : NULL,
+	};
+	vault->asking = false;
+	vault->n_asked++;
+	pthread_cond_broadcast(&vault->asked);
+	pthread_mutex_unlock(&vault->lock);
+}
+
 /* --- the two questions -------------------------------------------------------------------- */
 
 int vault_key(struct mk_call *call, struct mantik *m, const struct vault_lock *lock,

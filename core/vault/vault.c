@@ -28,8 +28,13 @@ enum { LOCK_TRIES = 100, LOCK_WAIT_MS = 50, SEALED = VAULT_TEXT + 4096 };
 struct mk_vault *mk_vault_new(void)
 {
 	struct mk_vault *vault = mk_new(struct mk_vault);
+	pthread_condattr_t monotonic;
 
 	pthread_mutex_init(&vault->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&vault->asked, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	return vault;
 }
 
@@ -38,6 +43,8 @@ void mk_vault_free(struct mk_vault *vault)
 	if (!vault)
 		return;
 	pthread_mutex_destroy(&vault->lock);
+	pthread_cond_destroy(&vault->asked);
+	free(vault->failed.text);
 	OPENSSL_cleanse(vault, sizeof(*vault));
 	free(vault);
 }
@@ -106,6 +113,7 @@ static int read_vault(struct mk_call *call, struct mantik *m, struct vault_lock 
 	_cleanup_buf_ struct mk_buf sealed = MK_BUF(SEALED);
 	_cleanup_free_ char *path = path_of(m, "vault");
 	unsigned char key[VAULT_KEY];
+	bool asks;
 	int r = mk_file_read(call, AT_FDCWD, path, &sealed);
 
 	if (r == -ENOENT || r == -ENOTDIR) {
@@ -117,12 +125,17 @@ static int read_vault(struct mk_call *call, struct mantik *m, struct vault_lock 
 	if (r == 0)
 		r = vault_look(call, path, &sealed, lock);
 	if (r == 0)
-		r = vault_key(call, m, lock, key);
+		r = vault_ask_begin(call, m, lock);
 	if (r < 0)
 		return r;
-	r = vault_unseal(call, path, &sealed, key, text);
+	asks = r == 0;
+	r = vault_key(call, m, lock, key);
+	if (r == 0)
+		r = vault_unseal(call, path, &sealed, key, text);
 	if (r == 0)
 		vault_keep_key(m, lock, key);
+	if (asks)
+		vault_ask_end(call, m, r);
 	OPENSSL_cleanse(key, sizeof(key));
 	return r < 0 ? r : 1;
 }

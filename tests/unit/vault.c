@@ -264,6 +264,60 @@ static void a_command_opens_it(void)
 	CHECK_SECRET(&p, "m", "token", "t");
 }
 
+struct user {
+	struct platform *p;
+	int r;
+	char text[400];
+};
+
+static void *use_it(void *arg)
+{
+	struct user *user = arg;
+	_cleanup_buf_ struct mk_buf secret = MK_BUF_SECRET(1000);
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	user->r = mk_vault_use(&call, user->p->m, "m", "token", &secret);
+	(void)snprintf(user->text, sizeof(user->text), "%s",
+		       user->r < 0 ? call.error.text : mk_buf_text(&secret));
+	return NULL;
+}
+
+/* A command may be a question on somebody's screen: eight threads ask it once. */
+static void one_asks_for_all(void)
+{
+	enum { USERS = 8 };
+	PLATFORM(p);
+	_cleanup_free_ char *log = config_path(&p, "log");
+	_cleanup_free_ char *good = mk_strf("echo x >> %s; sleep 0.3; echo its words", log);
+	_cleanup_free_ char *bad = mk_strf("echo x >> %s; sleep 0.3; echo no >&2; exit 3", log);
+	struct user users[USERS];
+	pthread_t threads[USERS];
+
+	CHECK_INT(option(&p, "vault_key", "command"), 0);
+	CHECK_INT(option(&p, "vault_command", "echo its words"), 0);
+	CHECK_INT(mk_vault_put(&p.call, p.m, "m", "token", "s"), 0);
+	for (int turn = 0; turn < 2; turn++) {
+		_cleanup_buf_ struct mk_buf ran = MK_BUF(1000);
+
+		NEED(platform_open(&p) == 0);
+		CHECK_INT(option(&p, "vault_key", "command"), 0);
+		CHECK_INT(option(&p, "vault_command", turn ? good : bad), 0);
+		(void)unlink(log);
+		for (int i = 0; i < USERS; i++) {
+			users[i] = (struct user){.p = &p};
+			NEED(pthread_create(&threads[i], NULL, use_it, &users[i]) == 0);
+		}
+		for (int i = 0; i < USERS; i++) {
+			(void)pthread_join(threads[i], NULL);
+			CHECK_INT(users[i].r, turn ? 0 : -ENOKEY);
+			CHECK(strstr(users[i].text, turn ? "s" : "sh ended with exit code 3: no"));
+		}
+		CHECK_INT(read_file(&p, "log", &ran), 0);
+		CHECK_TEXT(mk_buf_text(&ran), "x\n");
+	}
+}
+
 static void two_processes_write_at_once(void)
 {
 	enum { EACH = 25, WRITERS = 4 };
@@ -394,7 +448,7 @@ int main(void)
 	return RUN(TEST(a_secret_is_kept_and_changed_and_forgotten),
 		   TEST(what_is_on_disk_is_sealed_anew_each_time), TEST(damage_is_told_and_kept),
 		   TEST(a_key_others_may_read_is_refused), TEST(a_passphrase_opens_it),
-		   TEST(a_person_is_asked_once), TEST(a_command_opens_it),
+		   TEST(a_person_is_asked_once), TEST(a_command_opens_it), TEST(one_asks_for_all),
 		   TEST(two_processes_write_at_once), TEST(a_killed_writer_leaves_old_or_new),
 		   TEST(a_read_only_directory_is_told), TEST(limits_hold));
 }
