@@ -57,10 +57,12 @@ void mk_answer_put(struct mantik *m, const struct mk_answer_place *place, int64_
 {
 	_cleanup_free_ char *session = session_of(place);
 	struct given given = {place, session, text, time};
-	_cleanup_call_ struct mk_call call;
 
 	if (m->read_only)
 		return;
+
+	_cleanup_call_ struct mk_call call;
+
 	mk_call_init(&call);
 	call.deadline = mk_now_mono() + 200 * MK_MS;
 	(void)!mk_db_write(&call, m->db, MK_KILLSAFE, insert, &given);

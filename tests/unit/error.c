@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Errors that users met: kept, found by path, the last 1000 of them. */
+#include <mantik/answer.h>
 #include <mantik/error.h>
 
 #include "runs.h"
@@ -93,10 +94,48 @@ static void a_reader_keeps_none(void)
 	record(p.m, "/projects", 0, "nothing happened");
 	CHECK_INT(mk_error_list(&p.call, reader, NULL, add_text, &all), 0);
 	CHECK_INT(all.n, 0);
+
+	const struct mk_answer_place place = {.ino = 7, .sid = 1};
+	_cleanup_order_answer_ struct mk_answer answer = {};
+
+	dirty_stack();
+	mk_answer_put(reader, &place, 1, "not kept");
+	CHECK_INT(mk_answer_get(&p.call, reader, &place, &answer), 0);
+}
+
+/* The session's own answer first, else the newest of the user; a thousand are kept. */
+static void answers_to_orders(void)
+{
+	PLATFORM(p);
+	const struct mk_answer_place mine = {.ino = UINT64_MAX, .uid = 5, .sid = 10};
+	const struct mk_answer_place other = {.ino = UINT64_MAX, .uid = 5, .sid = 11};
+	const struct mk_answer_place third = {.ino = UINT64_MAX, .uid = 5, .sid = 12};
+	const struct mk_answer_place stranger = {.ino = UINT64_MAX, .uid = 6, .sid = 10};
+
+	mk_answer_put(p.m, &mine, 1, "first");
+	mk_answer_put(p.m, &mine, 2, "mine");
+	mk_answer_put(p.m, &other, 3, "other");
+	for (int i = 0; i < 3; i++) {
+		_cleanup_order_answer_ struct mk_answer answer = {};
+
+		CHECK_INT(mk_answer_get(&p.call, p.m, i == 0 ? &mine : i == 1 ? &other : &third, &answer),
+			  1);
+		CHECK_TEXT(answer.text, i == 0 ? "mine" : "other");
+		CHECK_INT(answer.is_of_session, i < 2);
+		CHECK_INT(answer.time, i == 0 ? 2 : 3);
+	}
+
+	_cleanup_order_answer_ struct mk_answer none = {};
+
+	CHECK_INT(mk_answer_get(&p.call, p.m, &stranger, &none), 0);
+	for (int i = 0; i < 1000; i++)
+		mk_answer_put(p.m, &(struct mk_answer_place){.ino = (uint64_t)i, .uid = 1}, 4, "x");
+	CHECK_INT(mk_answer_get(&p.call, p.m, &mine, &none), 0);
 }
 
 int main(void)
 {
 	return RUN(TEST(errors_are_found_by_path), TEST(table_escapes_and_names),
-		   TEST(only_the_last_1000_are_kept), TEST(a_reader_keeps_none));
+		   TEST(only_the_last_1000_are_kept), TEST(a_reader_keeps_none),
+		   TEST(answers_to_orders));
 }
