@@ -171,6 +171,8 @@ static void run(struct mk_lane_work *work)
 		mirror->git->told(mirror->git->told_arg, mirror->name,
 				  r < 0 ? &flight->call.error : NULL, moved);
 	set_done(flight, r);
+	if (r == 0 && moved)
+		git_tidy(mirror);
 	flight_unref(flight);
 }
 
@@ -217,6 +219,8 @@ static int board(struct mk_call *call, struct mk_mirror *mirror, const struct mk
 
 		flight = begun = new_flight(mirror, origin, head);
 		mirror->flight = flight;
+		if (mirror->tidying) /* it can wait */
+			mk_call_cancel(mirror->tidying);
 	}
 	pthread_mutex_unlock(&git->lock);
 	if (r < 0)
@@ -316,8 +320,12 @@ void mk_mirror_fetch_begin(struct mk_mirror *mirror, const struct mk_origin *ori
 void git_flights_end(struct mk_git *git)
 {
 	pthread_mutex_lock(&git->lock);
-	for (struct mk_mirror *mirror = git->mirrors; mirror; mirror = mirror->next)
+	git->ending = true;
+	for (struct mk_mirror *mirror = git->mirrors; mirror; mirror = mirror->next) {
 		if (mirror->flight)
 			mk_call_cancel(&mirror->flight->call);
+		if (mirror->tidying)
+			mk_call_cancel(mirror->tidying);
+	}
 	pthread_mutex_unlock(&git->lock);
 }

@@ -44,6 +44,7 @@ struct mk_git {
 	struct mk_mirror *mirrors;
 	struct git_tree *trees[CACHED_TREES];
 	size_t entries; /* in all of them */
+	bool ending;	/* nothing is begun any more */
 };
 
 struct flight;
@@ -56,6 +57,7 @@ struct mk_mirror {
 	git_repository *pool[POOL];
 	int n_pool;
 	struct flight *flight;	/* under way, or NULL */
+	struct mk_call *tidying; /* of git_tidy(): cancelled by whoever wants to fetch */
 	struct mk_error failed; /* of the last flight; code 0: it worked */
 	char *failed_uri;
 	int64_t failed_at; /* CLOCK_MONOTONIC */
@@ -164,6 +166,11 @@ int git_run(struct mk_call *call, struct mk_mirror *mirror,
 
 /* pins.c: after a fetch; packs them when they are many. */
 int git_pack_pins(struct mk_call *call, struct mk_mirror *mirror) _must_check_;
+/* A plain command of git in the mirror, under its lock. */
+int git_run_plain(struct mk_call *call, struct mk_mirror *mirror, const char *const *args,
+		  const struct mk_buf *input) _must_check_;
+/* tidy.c: after a fetch that brought something, when nobody waits for it any more. */
+void git_tidy(struct mk_mirror *mirror);
 
 /* blob.c: the bytes of a file into a descriptor, by a program. */
 int git_cat_to(struct mk_call *call, struct mk_mirror *mirror, const struct mk_oid *blob,

@@ -48,8 +48,8 @@ int mk_mirror_pin(struct mk_call *call, struct mk_mirror *mirror, const struct m
 
 /* --- tidying ------------------------------------------------------------------------------- */
 
-static int run_plain(struct mk_call *call, struct mk_mirror *mirror, const char *const *args,
-		     const struct mk_buf *input)
+int git_run_plain(struct mk_call *call, struct mk_mirror *mirror, const char *const *args,
+		  const struct mk_buf *input)
 {
 	_cleanup_lock_ struct git_lock lock = {.fd = -1};
 	int r = git_lock_take(call, mirror, &lock);
@@ -79,7 +79,7 @@ int git_pack_pins(struct mk_call *call, struct mk_mirror *mirror)
 	while (n <= LOOSE_PINS && readdir(dir))
 		n++;
 	closedir(dir);
-	return n > LOOSE_PINS ? run_plain(call, mirror, args, NULL) : 0;
+	return n > LOOSE_PINS ? git_run_plain(call, mirror, args, NULL) : 0;
 }
 
 struct stale {
@@ -132,7 +132,7 @@ int mk_mirror_unpin(struct mk_call *call, struct mk_mirror *mirror, const struct
 					      : mk_fail(call, -r, "mirror %s: too many pins",
 							mirror->name);
 	if (stale.n)
-		r = run_plain(call, mirror, args, &orders);
+		r = git_run_plain(call, mirror, args, &orders);
 	if (r == 0)
 		*ret = stale.n;
 	return r;
