@@ -4,6 +4,7 @@
 #include "cmd.h"
 
 #include <mantik/connection.h>
+#include <mantik/outbox.h>
 
 #include <errno.h>
 #include <locale.h>
@@ -100,6 +101,11 @@ static int run_command(struct ctl *ctl)
 		mk_connection_asker(ctl->m, ctl_ask_passphrase, ctl);
 	if (r >= 0)
 		r = ctl->cmd->run(ctl);
+	if (r >= 0 && ctl->m) {
+		int taken = mk_outbox_wait(&ctl->call, ctl->m);
+
+		r = taken < 0 ? taken : r;
+	}
 	if (r < 0) {
 		ctl_complain(ctl, r);
 		r = ctl_status_of(-r);

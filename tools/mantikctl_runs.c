@@ -6,6 +6,7 @@
 #include "ctl.h"
 
 #include <mantik/name.h>
+#include <mantik/outbox.h>
 #include <mantik/project.h>
 #include <mantik/run.h>
 
@@ -81,7 +82,10 @@ int ctl_each_runs(struct ctl *ctl, ctl_runs_verb *verb)
 		int r = ctl_runs(ctl, ctl->operands[i], &runs);
 
 		if (r == 0)
-			r = ctl_named(ctl, ctl->operands[i], verb(ctl, &runs));
+			r = verb(ctl, &runs);
+		if (r >= 0 && mk_outbox_waits(&ctl->call))
+			r = mk_outbox_wait(&ctl->call, ctl->m);
+		r = ctl_named(ctl, ctl->operands[i], r);
 		if (r == -EINTR)
 			return r;
 		if (r < 0) {

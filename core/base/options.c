@@ -64,6 +64,14 @@ static const struct mk_option table[] = {
 		.help = "mantikd goes away when it has had nothing to do for so long",
 	},
 	{
+		.name = "submit_wait",
+		.type = MK_OPTION_DURATION,
+		.standard = "3s",
+		.max = 60 * MK_SEC,
+		.help = "how long what is written to a tracking server waits to hear whether it was "
+			"taken; it is kept and sent in any case",
+	},
+	{
 		.name = "metadata_timeout",
 		.type = MK_OPTION_DURATION,
 		.standard = "10s",

@@ -51,6 +51,10 @@ struct mk_run;
 int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		  struct mk_run *ret) _must_check_;
 
+/* mk_error_record() inside a transaction; the path is one of ours. */
+int mk_error_put(struct mk_call *call, struct mk_conn *conn, const char *path,
+		 const struct mk_error *error) _must_check_;
+
 /* Runs sql with one or two ids bound as ?1 and ?2. */
 int mk_domain_run(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t a,
 		  int64_t b) _must_check_;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "core.h"
+#include "domain/domain.h"
 #include "domain/tsv.h"
 
 enum { KEPT = 1000 };
@@ -15,9 +15,9 @@ struct record {
 	const struct mk_error *error;
 };
 
-static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
+int mk_error_put(struct mk_call *call, struct mk_conn *conn, const char *path,
+		 const struct mk_error *error)
 {
-	const struct record *record = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL, *old = NULL;
 	int r = mk_prepare(call, conn,
 			   "INSERT INTO errors (time, path, code, text, remote, detail) "
@@ -27,12 +27,11 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, mk_now_real());
-	mk_bind_text(stmt, 2, record->path);
-	mk_bind_int(stmt, 3, record->error->code);
-	mk_bind_text(stmt, 4, record->error->text ? record->error->text
-						  : strerror(record->error->code));
-	mk_bind_text(stmt, 5, record->error->remote);
-	mk_bind_text(stmt, 6, record->error->detail);
+	mk_bind_text(stmt, 2, path);
+	mk_bind_int(stmt, 3, error->code);
+	mk_bind_text(stmt, 4, error->text ? error->text : strerror(error->code));
+	mk_bind_text(stmt, 5, error->remote);
+	mk_bind_text(stmt, 6, error->detail);
 	r = mk_exec(call, stmt);
 	if (r < 0)
 		return r;
@@ -41,6 +40,13 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 		return r;
 	mk_bind_int(old, 1, mk_last_id(conn) - KEPT);
 	return mk_exec(call, old);
+}
+
+static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct record *record = arg;
+
+	return mk_error_put(call, conn, record->path, record->error);
 }
 
 /* A path that was asked for may hold anything: what would break a line or a terminal, or is no

@@ -8,6 +8,7 @@
 #include "domain/domain.h"
 #include "domain/index.h"
 #include "domain/noun.h"
+#include "domain/outbox.h"
 
 #define SELECT                                                                            \
 	"SELECT id, project_id, name, created, changed, touched, metric, maximize, best " \
@@ -99,9 +100,11 @@ int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct
 int mk_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       int64_t *ret_id)
 {
-	int r = mk_index_ours(call, m, project_id, "an experiment is made");
+	int r = mk_store_experiment_make(call, m, project_id, name, ret_id);
 
-	return r < 0 ? r : mk_noun_make(call, m, &noun, project_id, name, ret_id);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return mk_noun_make(call, m, &noun, project_id, name, ret_id);
 }
 
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
@@ -141,7 +144,9 @@ int mk_experiment_remove(struct mk_call *call, struct mantik *m, int64_t id)
 
 int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id, const char *name)
 {
-	int r = must_be_ours(call, m, id, "an experiment is renamed");
+	int r = mk_store_experiment_rename(call, m, id, name);
 
-	return r < 0 ? r : mk_noun_rename(call, m, &noun, id, name);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return mk_noun_rename(call, m, &noun, id, name);
 }

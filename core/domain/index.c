@@ -16,6 +16,7 @@
 #include "domain/index_ask.h"
 #include "domain/index_fly.h"
 #include "domain/index_store.h"
+#include "domain/outbox.h"
 #include "vault/credentials.h"
 
 enum { THREADS = 4, MOST_STORES = 64 };
@@ -256,6 +257,9 @@ int mk_index_ask(struct mk_call *call, struct mantik *m, struct mk_question *q, 
 	_cleanup_free_ char *remote = mk_strdup(q->connection);
 	int r = mk_call_may_wait(call, q->connection);
 
+	/* Should mantikd have been killed: whoever looks keeps it at sending. */
+	if (r == 0 && mk_outbox_any(call, m, q->project_id) > 0)
+		mantik_keep(m);
 	if (r == 0 && m->read_only)
 		r = mk_fail(call, EROFS, "%s: %s", q->connection,
 			    m->read_only_why ? m->read_only_why : "open for reading only");

@@ -6,6 +6,7 @@
 
 #include "domain/domain.h"
 #include "domain/index_store.h"
+#include "domain/outbox.h"
 
 /* Names are free to be exchanged at the store between two listings: whoever has the wanted one
  * here steps aside until its own line comes. */
@@ -81,13 +82,59 @@ int mk_index_experiment_id(struct mk_call *call, struct mk_conn *conn, int64_t p
 	return r;
 }
 
+/* One made here and not yet known to be there: this is it, whoever made it. */
+static int adopt(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+		 const struct mk_t_experiment *experiment)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r;
+
+	if (experiment->deleted)
+		return 0;
+	r = mk_prepare(call, conn,
+		       "UPDATE experiments SET remote_id = ?3, touched = 1 WHERE project_id = ?1"
+		       " AND name = ?2 AND remote_id IS NULL AND NOT EXISTS (SELECT 1 FROM experiments"
+		       " WHERE project_id = ?1 AND remote_id = ?3)",
+		       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	mk_bind_text(stmt, 2, experiment->name);
+	mk_bind_text(stmt, 3, experiment->id);
+	return mk_exec(call, stmt);
+}
+
+/* 1: the store took something for it from here since it was asked. */
+static int written_since(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
+			 const struct mk_t_experiment *experiment, int64_t asked)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "SELECT 1 FROM experiments WHERE project_id = ?1 AND remote_id = ?2"
+			   " AND written >= ?3",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	mk_bind_text(stmt, 2, experiment->id);
+	mk_bind_int(stmt, 3, asked);
+	return mk_step(call, stmt);
+}
+
 static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
-			  const struct mk_t_experiment *experiment, int64_t now, bool *changed)
+			  const struct mk_t_experiment *experiment, int64_t now, int64_t asked,
+			  bool *changed)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int64_t id;
-	int r = free_name(call, conn, project_id, experiment);
+	int r = adopt(call, conn, project_id, experiment);
 
+	if (r == 0)
+		r = written_since(call, conn, project_id, experiment, asked);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = free_name(call, conn, project_id, experiment);
 	if (r == 0)
 		r = mk_prepare(call, conn,
 			       "INSERT INTO experiments (project_id, name, created, changed, touched,"
@@ -118,6 +165,8 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	r = mk_index_experiment_id(call, conn, project_id, experiment->id, &id);
 	if (r > 0)
 		r = put_tags(call, conn, id, experiment);
+	if (r == 0)
+		r = mk_outbox_overlay(call, conn, "experiment", id);
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);
 }
 
@@ -136,7 +185,8 @@ static int drop_others(struct mk_call *call, struct mk_conn *conn, int64_t proje
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL, *drop = NULL;
 	int r = mk_prepare(call, conn,
 			   "SELECT id, remote_id FROM experiments"
-			   " WHERE project_id = ?1 AND remote_id IS NOT NULL AND deleted = 0",
+			   " WHERE project_id = ?1 AND remote_id IS NOT NULL AND deleted = 0"
+			   " AND written < ?2",
 			   &stmt);
 
 	if (r == 0)
@@ -144,6 +194,7 @@ static int drop_others(struct mk_call *call, struct mk_conn *conn, int64_t proje
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);
+	mk_bind_int(stmt, 2, page->asked);
 	while ((r = mk_step(call, stmt)) > 0) {
 		if (listed(page, mk_col_text(stmt, 1)))
 			continue;
@@ -165,7 +216,8 @@ int mk_index_put_experiments(struct mk_call *call, struct mk_conn *conn, int64_t
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < page->n_experiments; i++)
-		r = put_experiment(call, conn, project_id, &page->experiments[i], now, &changed);
+		r = put_experiment(call, conn, project_id, &page->experiments[i], now,
+				   page->asked, &changed);
 	if (r == 0)
 		r = drop_others(call, conn, project_id, page, &changed);
 	return r < 0 || !changed ? r : mk_project_touch(call, conn, project_id, true);

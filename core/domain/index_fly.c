@@ -91,7 +91,7 @@ int mk_fly_experiments(struct mk_call *call, struct mk_flight *flight, void *arg
 	struct put put = {.q = q, .page = &page};
 	int r = 0, n = 0;
 
-	q->asked = mk_now_real();
+	q->asked = page.asked = mk_now_real();
 	do {
 		r = q->ops->experiments(call, q->store, &token, mk_page_add_experiment, &page);
 		if (r == 0)
@@ -213,6 +213,7 @@ static int find_missed(struct mk_call *call, const struct mk_question *q, struct
 	static const char sql[] = "SELECT remote_id FROM runs WHERE project_id = ?1"
 				  " AND remote_id IS NOT NULL AND (?2 = 0 OR experiment_id = ?2)"
 				  " AND deleted <> 0 AND remote_digest <> 0 AND ifnull(as_of, 0) < ?3"
+				  " AND written < ?3"
 				  " AND remote_id NOT GLOB '*[^0-9a-z_-]*' AND experiment_id IN"
 				  " (SELECT id FROM experiments WHERE project_id = ?1 AND deleted = 0)"
 				  " ORDER BY id DESC LIMIT ?4";
@@ -362,7 +363,8 @@ struct put_run {
 
 static int put_run(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
-	static const char seen[] = "UPDATE runs SET as_of = ?3 WHERE project_id = ?1 AND remote_id = ?2";
+	static const char seen[] = "UPDATE runs SET as_of = ?3 WHERE project_id = ?1 AND remote_id = ?2"
+				   " AND written < ?3";
 	static const char gone[] = "UPDATE runs SET as_of = ?3, deleted = iif(deleted, deleted, ?3),"
 				   " reason = 'gone at the server', generation = generation + 1,"
 				   " remote_digest = 0, status = iif(status < 2, 5, status)"

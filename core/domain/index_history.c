@@ -11,6 +11,7 @@
 #include "domain/domain.h"
 #include "domain/index_fly.h"
 #include "domain/logged.h"
+#include "domain/outbox.h"
 
 enum { POINTS_MAX = 50 << 20 }; /* of one metric */
 
@@ -100,7 +101,7 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t met
 }
 
 static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id,
-			 const char *key, const struct mk_point *points, size_t n)
+			 const char *key, struct mk_point *points, size_t n)
 {
 	_cleanup_stmt_ struct mk_stmt *find = NULL, *insert = NULL;
 	size_t same = 0;
@@ -116,7 +117,9 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 
 	int64_t id = mk_col_int(find, 0);
 
-	r = count_same(call, conn, id, points, n, &same);
+	r = mk_outbox_subtract(call, conn, run_id, key, points, &n);
+	if (r == 0)
+		r = count_same(call, conn, id, points, n, &same);
 	if (r == 0)
 		r = mk_domain_run(call, conn, "DELETE FROM points WHERE metric_id = ?1 AND seq >= ?2",
 				  id, (int64_t)same);
@@ -147,15 +150,40 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 
 struct put_history {
 	const struct mk_question *q;
-	const struct mk_point *points;
+	struct mk_point *points;
 	size_t n;
+	bool last_try;
 };
+
+/* 1: the store took something from here since it was asked, which its answer need not hold. */
+enum { ASKED_BEFORE = 1, TRIES = 3 };
 
 static int put_history(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct put_history *put = arg;
+	const struct mk_question *q = put->q;
+	int64_t written = 0;
+	int r = mk_domain_int(call, conn, "SELECT written FROM runs WHERE id = ?1", q->object, 0,
+			      &written);
 
-	return put_points(call, conn, put->q->object, put->q->key, put->points, put->n);
+	if (r < 0)
+		return r;
+	if (q->asked <= written && !put->last_try)
+		return ASKED_BEFORE;
+	r = put_points(call, conn, q->object, q->key, put->points, put->n);
+	if (r < 0 || q->asked > written)
+		return r;
+
+	/* Somebody logs all the time: it is asked for again at the next look. */
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+
+	r = mk_prepare(call, conn, "UPDATE metrics SET whole = 0 WHERE run_id = ?1 AND key = ?2",
+		       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, q->object);
+	mk_bind_text(stmt, 2, q->key);
+	return mk_exec(call, stmt);
 }
 
 /* The points that are here: all but the end need not be asked for. */
@@ -208,31 +236,45 @@ static int ask_whole(struct mk_call *call, struct mk_flight *flight, const struc
 	return r;
 }
 
-int mk_fly_history(struct mk_call *call, struct mk_flight *flight, void *arg)
+/* The end alone, if it goes on from what is here. */
+static int ask(struct mk_call *call, struct mk_flight *flight, struct mk_question *q,
+	       struct mk_point **points, size_t *n)
 {
-	struct mk_question *q = arg;
-	_cleanup_free_ struct mk_point *points = NULL;
-	struct put_history put = {.q = q};
 	int r;
 
 	q->asked = mk_now_real();
-	r = load(call, q, &points, &put.n);
+	*n = 0;
+	r = load(call, q, points, n);
 	if (r < 0)
 		return r;
 	r = -ESTALE;
-	if (put.n && q->ops->tail) {
-		const struct mk_point last = points[put.n - 1];
+	if (*n && q->ops->tail) {
+		const struct mk_point last = (*points)[*n - 1];
 
-		r = q->ops->tail(call, q->store, q->remote_id, q->key, (int64_t)put.n, &last, &points,
-				 &put.n);
+		r = q->ops->tail(call, q->store, q->remote_id, q->key, (int64_t)*n, &last, points, n);
 		mk_flight_moved(flight);
 	}
 	if (r == -ESTALE) {
 		mk_error_clear(call);
-		r = ask_whole(call, flight, q, &points, &put.n);
+		r = ask_whole(call, flight, q, points, n);
 	}
-	if (r < 0)
-		return r;
-	put.points = points;
-	return mk_domain_write(call, q->m, MK_KILLSAFE, put_history, &put);
+	return r;
+}
+
+int mk_fly_history(struct mk_call *call, struct mk_flight *flight, void *arg)
+{
+	struct mk_question *q = arg;
+	int r = ASKED_BEFORE;
+
+	for (int i = 0; i < TRIES && r == ASKED_BEFORE; i++) {
+		_cleanup_free_ struct mk_point *points = NULL;
+		struct put_history put = {.q = q, .last_try = i == TRIES - 1};
+
+		r = ask(call, flight, q, &points, &put.n);
+		if (r < 0)
+			return r;
+		put.points = points;
+		r = mk_domain_write(call, q->m, MK_KILLSAFE, put_history, &put);
+	}
+	return r;
 }

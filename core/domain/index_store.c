@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/outbox.h"
 
 /* --- marks --------------------------------------------------------------------------------- */
 
@@ -57,7 +58,7 @@ int mk_mark_set(struct mk_call *call, struct mk_conn *conn, int64_t project_id, 
 /* --- runs ---------------------------------------------------------------------------------- */
 
 struct known {
-	int64_t id, digest;
+	int64_t id, digest, written;
 };
 
 /* 1 known, 0 new. */
@@ -66,7 +67,7 @@ static int find_run(struct mk_call *call, struct mk_conn *conn, int64_t project_
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT id, remote_digest FROM runs WHERE project_id = ?1"
+			   "SELECT id, remote_digest, written FROM runs WHERE project_id = ?1"
 			   " AND remote_id = ?2",
 			   &stmt);
 
@@ -76,7 +77,8 @@ static int find_run(struct mk_call *call, struct mk_conn *conn, int64_t project_
 	mk_bind_text(stmt, 2, remote_id);
 	r = mk_step(call, stmt);
 	if (r > 0)
-		*ret = (struct known){mk_col_int(stmt, 0), mk_col_int(stmt, 1)};
+		*ret = (struct known){mk_col_int(stmt, 0), mk_col_int(stmt, 1),
+				       mk_col_int(stmt, 2)};
 	return r;
 }
 
@@ -306,6 +308,8 @@ static int put_run(struct mk_call *call, struct mk_conn *conn, int64_t project_i
 
 	if (r < 0)
 		return r;
+	if (r > 0 && as_of <= known.written) /* asked before it took something from here */
+		return 0;
 	if (r > 0 && known.digest == digest)
 		return mk_domain_run(call, conn, "UPDATE runs SET as_of = ?2 WHERE id = ?1", known.id,
 				     as_of);
@@ -328,6 +332,8 @@ static int put_run(struct mk_call *call, struct mk_conn *conn, int64_t project_i
 			      run->n_tags);
 	if (r == 0)
 		r = put_metrics(call, conn, known.id, run);
+	if (r == 0)
+		r = mk_outbox_overlay(call, conn, "run", known.id);
 	if (r == 0)
 		r = put_datasets(call, conn, known.id, run);
 	if (r == 0)

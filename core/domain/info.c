@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/doc.h"
-#include "core.h"
+#include "domain/outbox.h"
 
 enum type { TEXT, UID, STATUS, TIME, EXIT, SIGNAL, BOOL };
 
@@ -133,6 +133,10 @@ static const char *dataset_value(const struct mk_dataset *dataset, size_t field)
 
 static void json_more(const struct mk_run_more *more, struct mk_buf *ret)
 {
+	char unsent[32];
+
+	(void)snprintf(unsent, sizeof(unsent), "%lld", (long long)more->unsent);
+	put_json(ret, "unsent", unsent, true, false);
 	put_json(ret, "parent", more->parent, false, false);
 	(void)mk_buf_puts(ret, ",\n  \"children\": [");
 	for (size_t i = 0; i < more->children.n; i++) {
@@ -154,6 +158,7 @@ static void json_more(const struct mk_run_more *more, struct mk_buf *ret)
 
 static void yaml_more(const struct mk_run_more *more, struct mk_buf *ret)
 {
+	(void)mk_buf_printf(ret, "unsent: %lld\n", (long long)more->unsent);
 	put_yaml(ret, "parent", more->parent, false);
 	(void)mk_buf_puts(ret, more->children.n ? "children:\n" : "children: []\n");
 	for (size_t i = 0; i < more->children.n; i++) {
@@ -260,6 +265,10 @@ int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run
 		r = get_children(call, m, run, &more);
 	if (r == 0 && run->remote_id)
 		r = get_datasets(call, m, run, &more);
+	if (r == 0 && run->remote_id)
+		r = mk_outbox_count(call, m, run->id, &more.unsent);
+	if (more.unsent) /* should mantikd have been killed */
+		mantik_keep(m);
 	if (r < 0)
 		return r;
 	*ret = more;

@@ -119,8 +119,10 @@ double mk_col_value_minus(struct mk_stmt *stmt, int i, int minus, int64_t bits)
 
 /* --- summaries ------------------------------------------------------------------------------ */
 
-#define COLUMNS                                                                                \
-	"key, count, bytes, last_step, last_value, last_time, min, min_step, max, max_step," \
+/* What is unsent stands behind what the store has. */
+#define COLUMNS                                                                             \
+	"key, count + unsent, bytes + unsent_bytes, last_step, last_value, last_time, min," \
+	" min_step, max, max_step,"                                                         \
 	" whole, minus"
 enum { MINUS = 11 };
 
@@ -200,33 +202,23 @@ int mk_run_metric(struct mk_call *call, struct mantik *m, int64_t id, const char
 
 /* --- history -------------------------------------------------------------------------------- */
 
-int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
-		   int64_t bytes, struct mk_buf *ret)
+/* Whole lines of one of the two places until ret has end bytes. 1: a line does not fit. */
+static int put_lines(struct mk_call *call, struct mk_stmt *stmt, int64_t id, const char *key,
+		     size_t end, struct mk_buf *ret)
 {
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct mk_point_writer writer = {};
-	size_t start = ret->len, want = bytes > 0 ? (size_t)bytes : 0;
-	int r = mk_db_read(call, m->db,
-			   "SELECT step, value, time, minus FROM points WHERE metric_id ="
-			   " (SELECT id FROM metrics WHERE run_id = ? AND key = ?)"
-			   " ORDER BY seq",
-			   &stmt);
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	mk_bind_int(stmt, 1, id);
 	mk_bind_text(stmt, 2, key);
-	if (!mk_buf_room(ret, want))
-		return mk_fail(call, -ret->error, "metric \"%s\": its history has %lld bytes", key,
-			       (long long)bytes);
-	while (ret->len - start < want && (r = mk_step(call, stmt)) > 0) {
+	while (ret->len < end && (r = mk_step(call, stmt)) > 0) {
 		struct mk_point point = {
 			.step = mk_col_int(stmt, 0),
 			.value = mk_col_value_minus(stmt, 1, 3, 1),
 			.time = mk_col_int(stmt, 2),
 		};
 
-		size_t left = want - (ret->len - start);
+		size_t left = end - ret->len;
 		char line[96];
 
 		if (left >= sizeof(line)) {
@@ -237,10 +229,52 @@ int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const cha
 		size_t n = mk_point_write(&writer, &point, line);
 
 		if (n > left)
-			break;
+			return 1;
 		memcpy(ret->data + ret->len, line, n);
 		ret->len += n;
 	}
+	return r < 0 ? r : 0;
+}
+
+/* What the store has, then what is unsent: one row moves from there to here, so they are read in
+ * one snapshot. */
+static int put_history(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *key,
+		       size_t end, struct mk_buf *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *points = NULL, *unsent = NULL;
+	int r = mk_prepare(call, conn,
+			   "SELECT step, value, time, minus FROM points WHERE metric_id ="
+			   " (SELECT id FROM metrics WHERE run_id = ? AND key = ?)"
+			   " ORDER BY seq",
+			   &points);
+
+	if (r == 0)
+		r = put_lines(call, points, id, key, end, ret);
+	if (r == 0 && ret->len < end)
+		r = mk_prepare(call, conn,
+			       "SELECT step, number, time, 0 FROM outbox WHERE object = 'run:' || ?1"
+			       " AND verb = 0 AND key = ?2 AND code = 0 ORDER BY id",
+			       &unsent);
+	return r || !unsent ? r : put_lines(call, unsent, id, key, end, ret);
+}
+
+int mk_run_history(struct mk_call *call, struct mantik *m, int64_t id, const char *key,
+		   int64_t bytes, struct mk_buf *ret)
+{
+	size_t start = ret->len, want = bytes > 0 ? (size_t)bytes : 0;
+	struct mk_conn *conn;
+	int r = mk_db_reader(call, m->db, &conn);
+
+	if (r < 0)
+		return r;
+	if (!mk_buf_room(ret, want))
+		return mk_fail(call, -ret->error, "metric \"%s\": its history has %lld bytes", key,
+			       (long long)bytes);
+	r = mk_db_snapshot_begin(call, conn);
+	if (r < 0)
+		return r;
+	r = put_history(call, conn, id, key, start + want, ret);
+	mk_db_snapshot_end(conn);
 	if (want)
 		ret->data[ret->len] = 0;
 	if (r >= 0 && ret->len - start == want)
@@ -259,7 +293,7 @@ int mk_run_metrics_complete(struct mk_call *call, struct mantik *m, int64_t id)
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
 			   "SELECT remote_id IS NULL, status, NOT EXISTS (SELECT 1 FROM metrics"
-			   " WHERE run_id = ?1 AND NOT whole) FROM runs WHERE id = ?1",
+			   " WHERE run_id = ?1 AND (NOT whole OR unsent > 0)) FROM runs WHERE id = ?1",
 			   &stmt);
 
 	if (r < 0)

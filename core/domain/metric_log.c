@@ -19,6 +19,7 @@
 
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/outbox.h"
 
 enum {
 	LINE_MAX = 256,		/* no valid line is longer */
@@ -428,6 +429,10 @@ int mk_run_log_metric(struct mk_call *call, struct mantik *m, int64_t id, const 
 		r = parse_all(call, key, lines, len, &points);
 	if (r < 0 || points.n == 0)
 		return r;
+
+	r = mk_store_log(call, m, id, key, points.v, points.n);
+	if (r != 0)
+		return r < 0 ? r : 0;
 
 	struct append a = {.run_id = id, .key = key, .points = points};
 

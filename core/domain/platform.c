@@ -283,7 +283,7 @@ static void wake_daemon(struct mantik *m)
 	if (mk_db_read(
 		    &call, m->db,
 		    "SELECT 1 FROM runs WHERE status < 2 AND remote_id IS NULL"
-		    " UNION ALL SELECT 1 FROM intents LIMIT 1",
+		    " UNION ALL SELECT 1 FROM intents UNION ALL SELECT 1 FROM outbox LIMIT 1",
 		    &live) < 0 ||
 	    mk_step(&call, live) != 1)
 		return;

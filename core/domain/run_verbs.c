@@ -7,6 +7,7 @@
 
 #include "domain/domain.h"
 #include "domain/index.h"
+#include "domain/outbox.h"
 
 struct state {
 	enum mk_status status;
@@ -33,7 +34,7 @@ static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct s
 		return mk_fail(call, ENOENT, "run %lld: there is none", (long long)id);
 	if (mk_col_int(stmt, 5))
 		return mk_fail(call, EOPNOTSUPP,
-			       "the run is its tracking server's: nothing is done to it here");
+			       "the run is its tracking server's: mantikd does not know its job");
 	*ret = (struct state){
 		.status = (enum mk_status)mk_col_int(stmt, 0),
 		.deleted = mk_col_int(stmt, 1) != 0,
@@ -244,10 +245,18 @@ int mk_run_clean(struct mk_call *call, struct mantik *m, int64_t id)
 
 int mk_run_delete(struct mk_call *call, struct mantik *m, int64_t id)
 {
+	int r = mk_store_run_move(call, m, id, true);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return mk_domain_write(call, m, MK_DURABLE, delete, &id);
 }
 
 int mk_run_restore(struct mk_call *call, struct mantik *m, int64_t id)
 {
+	int r = mk_store_run_move(call, m, id, false);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return mk_domain_write(call, m, MK_DURABLE, restore, &id);
 }

@@ -250,7 +250,8 @@ int mk_text_put(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, 
 	_cleanup_meaning_ struct mk_meaning meaning = {};
 	_cleanup_free_ char *who = mk_domain_who(call);
 	_cleanup_(mk_text_free) struct mk_text now = {};
-	int r = mk_text_get(call, m, kind, owner, &now);
+	int of_store = mk_text_of_store(call, m, kind, owner, &now);
+	int r = of_store ? of_store : mk_text_get(call, m, kind, owner, &now);
 
 	if (r < 0)
 		return r;
@@ -260,6 +261,11 @@ int mk_text_put(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, 
 	if (now.fixed)
 		return mk_fail(call, EROFS, "%s: shown as its tracking server has it, only read here",
 			       mk_text_name(kind));
+	if (of_store > 0 && seen && seen != now.generation)
+		return mk_fail(call, EBUSY, "%s: changed after you had read it; read it again",
+			       mk_text_name(kind));
+	if (of_store > 0)
+		return mk_text_put_store(call, m, owner, text, len);
 	r = mk_text_check(call, kind, text, len, &meaning);
 	if (r < 0)
 		return r;

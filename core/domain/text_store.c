@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * experiment.yaml of an experiment that a tracking store has: made from what the store says, in the
- * words of one of ours. Its tags without a meaning here stand below `tags`.
+ * words of one of ours. Its tags without a meaning here stand below `tags`. Written back, what
+ * differs is set at the store; tags can be changed and added there, but not taken away.
  */
 #include "domain/texts.h"
 
@@ -11,7 +12,8 @@
 #include <mantik/connection.h>
 
 #include "base/doc.h"
-#include "core.h"
+#include "domain/domain.h"
+#include "domain/outbox.h"
 
 struct owner {
 	char *connection, *name, *remote_id, *metric;
@@ -34,7 +36,7 @@ static int get_owner(struct mk_call *call, struct mantik *m, enum mk_text_kind k
 	static const char experiment[] =
 		"SELECT p.connection, e.name, e.remote_id, e.metric, e.maximize, e.changed"
 		" FROM experiments e JOIN projects p ON p.id = e.project_id"
-		" WHERE e.id = ?1 AND e.remote_id IS NOT NULL AND p.connection IS NOT NULL";
+		" WHERE e.id = ?1 AND p.connection IS NOT NULL";
 	static const char project[] =
 		"SELECT connection, name, NULL, NULL, 0, changed FROM projects"
 		" WHERE id = ?1 AND connection IS NOT NULL";
@@ -57,6 +59,10 @@ static int get_owner(struct mk_call *call, struct mantik *m, enum mk_text_kind k
 	return r;
 }
 
+static const char note[] = "mlflow.note.content", primary[] = "mlflow.experiment.primaryMetric.",
+		  primary_name[] = "mlflow.experiment.primaryMetric.name",
+		  primary_goal[] = "mlflow.experiment.primaryMetric.greaterIsBetter";
+
 static void put_line(struct mk_buf *ret, const char *key, const char *value)
 {
 	(void)mk_buf_printf(ret, "%s: ", key);
@@ -69,8 +75,6 @@ static void put_line(struct mk_buf *ret, const char *key, const char *value)
 static int put_tags(struct mk_call *call, struct mantik *m, int64_t id, const struct owner *owner,
 		    struct mk_buf *ret)
 {
-	static const char note[] = "mlflow.note.content",
-			  primary[] = "mlflow.experiment.primaryMetric.";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_buf_ struct mk_buf others = MK_BUF(MK_LIMIT_TEXT);
 	int r = mk_db_read(call, m->db,
@@ -115,10 +119,12 @@ static int put_text(struct mk_call *call, struct mantik *m, int64_t id, const st
 		mk_error_clear(call);
 	else if (r < 0)
 		return r;
-	(void)mk_buf_printf(ret, "# Of the tracking server of connections/%s.yaml, only read here.\n",
+	(void)mk_buf_printf(ret, "# Of the tracking server of connections/%s.yaml. Can be changed here: note,\n"
+			    "# primary_metric, tags; and the name with mv.\n",
 			    owner->connection);
 	put_line(ret, "name", owner->name);
-	put_line(ret, "id", owner->remote_id);
+	if (owner->remote_id)
+		put_line(ret, "id", owner->remote_id);
 	put_line(ret, "tracking_server",
 		 connection.url && *connection.url ? connection.url : owner->connection);
 	r = put_tags(call, m, id, owner, ret);
@@ -162,8 +168,147 @@ int mk_text_of_store(struct mk_call *call, struct mantik *m, enum mk_text_kind k
 		.generation = generation_of(&text),
 		.changed = owner.changed,
 		.who = mk_strdup(""),
-		.fixed = true,
 	};
 	ret->text = mk_buf_steal(&text);
 	return 1;
+}
+
+/* --- written back ---------------------------------------------------------------------------- */
+
+static int must_stay(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
+		     const char *is, const char *hint)
+{
+	const char *text;
+	int r = mk_doc_text(call, name, map, key, &text);
+
+	if (r <= 0 || (is && strcmp(text, is) == 0))
+		return r < 0 ? r : 0;
+	return mk_doc_fail(call, name, mk_doc_get(map, key), "%s cannot be changed here%s", key, hint);
+}
+
+static int read_primary(struct mk_call *call, const char *name, struct mk_doc *map,
+			const struct owner *owner, struct mk_pairs *ret)
+{
+	const char *metric = "", *goal = "minimize", *of = "last";
+	struct mk_doc *doc;
+	int r = mk_doc_map(call, name, map, "primary_metric", &doc);
+
+	if (r == 0 && !owner->metric)
+		return 0;
+	if (r > 0)
+		r = mk_doc_text(call, name, doc, "name", &metric);
+	if (r > 0)
+		r = mk_doc_text(call, name, doc, "goal", &goal);
+	if (r >= 0 && *metric)
+		r = mk_doc_text(call, name, doc, "of", &of);
+	if (r >= 0 && *metric)
+		r = mk_doc_leftover(call, name, doc);
+	if (r < 0)
+		return r;
+	if (strcmp(goal, "minimize") != 0 && strcmp(goal, "maximize") != 0)
+		return mk_doc_fail(call, name, mk_doc_get(doc, "goal"),
+				   "goal is \"%s\", not one of minimize, maximize", goal);
+	if (strcmp(of, "last") != 0)
+		return mk_doc_fail(call, name, mk_doc_get(doc, "of"),
+				   "of: a tracking server knows only the last value");
+	r = mk_pairs_set(ret, primary_name, metric);
+	if (r == 0 && *metric)
+		r = mk_pairs_set(ret, primary_goal, strcmp(goal, "maximize") == 0 ? "True" : "False");
+	return r;
+}
+
+static int read_tags(struct mk_call *call, const char *name, struct mk_doc *map, struct mk_pairs *ret)
+{
+	struct mk_doc *tags;
+	int r = mk_doc_map(call, name, map, "tags", &tags);
+
+	for (size_t i = 0; r > 0 && i < tags->n; i++) {
+		const char *key = tags->keys[i]->text, *value = "";
+
+		if (strcmp(key, note) == 0 || strncmp(key, primary, sizeof(primary) - 1) == 0)
+			return mk_doc_fail(call, name, tags->keys[i],
+					   "%s is written as note or primary_metric", key);
+		if (mk_doc_text(call, name, tags, key, &value) < 0)
+			return -EINVAL;
+		if (mk_pairs_set(ret, key, value) < 0)
+			return mk_fail(call, ENOMEM, "out of memory for tags");
+	}
+	return r < 0 ? r : 0;
+}
+
+/* A tag the text leaves out cannot be left out at the store. */
+static int none_is_gone(struct mk_call *call, struct mantik *m, const char *name, int64_t id,
+			const struct mk_pairs *tags)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db, "SELECT key FROM experiment_tags WHERE experiment_id = ?1",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		const char *key = mk_col_text(stmt, 0);
+
+		if (!mk_pairs_get(tags, key) && strncmp(key, primary, sizeof(primary) - 1) != 0)
+			return mk_fail(call, EINVAL,
+				       "%s: the tag \"%s\" is left out: a tracking server keeps the tags "
+				       "of an experiment; they can be changed",
+				       name, key);
+	}
+	return r;
+}
+
+static int read_text(struct mk_call *call, struct mantik *m, int64_t id, const char *text, size_t len,
+		     struct mk_pairs *ret)
+{
+	const char *name = mk_text_name(MK_TEXT_EXPERIMENT), *value = "";
+	_cleanup_(mk_doc_freep) struct mk_doc *doc = NULL;
+	_cleanup_(owner_done) struct owner owner = {};
+	int r = get_owner(call, m, MK_TEXT_EXPERIMENT, id, &owner);
+
+	if (r <= 0)
+		return r < 0 ? r : mk_fail(call, ENOENT, "%s: the experiment is gone", name);
+	r = mk_doc_parse(call, name, text, len, &doc);
+	if (r < 0)
+		return r;
+	if (doc->type != MK_DOC_MAP)
+		return mk_doc_fail(call, name, doc, "must be `key: value` lines");
+	r = must_stay(call, name, doc, "name", owner.name, ": mv renames an experiment");
+	if (r == 0)
+		r = must_stay(call, name, doc, "id", owner.remote_id, "");
+	if (r == 0)
+		r = mk_doc_text(call, name, doc, "tracking_server", &value);
+	value = "";
+	if (r >= 0)
+		r = mk_doc_text(call, name, doc, "note", &value);
+	if (r >= 0)
+		r = mk_pairs_set(ret, note, value);
+	if (r == 0)
+		r = read_primary(call, name, doc, &owner, ret);
+	if (r == 0)
+		r = read_tags(call, name, doc, ret);
+	if (r == 0)
+		r = mk_doc_leftover(call, name, doc);
+	return r < 0 ? r : none_is_gone(call, m, name, id, ret);
+}
+
+int mk_text_put_store(struct mk_call *call, struct mantik *m, int64_t id, const char *text, size_t len)
+{
+	_cleanup_pairs_ struct mk_pairs tags = {};
+	int r;
+
+	if (len > MK_LIMIT_TEXT)
+		return mk_fail(call, EFBIG, "experiment.yaml has %zu bytes, at most 1 MiB are possible",
+			       len);
+	r = read_text(call, m, id, text, len, &tags);
+	for (size_t i = 0; r == 0 && i < tags.n; i++)
+		if (strlen(tags.v[i].value) > 5000)
+			r = mk_fail(call, EINVAL,
+				    "experiment.yaml: %s has %zu bytes, a tracking server keeps 5000",
+				    strcmp(tags.v[i].key, note) == 0 ? "the note" : tags.v[i].key,
+				    strlen(tags.v[i].value));
+	if (r == 0)
+		r = mk_store_experiment_tags(call, m, id, &tags);
+	return r < 0 ? r : 0;
 }

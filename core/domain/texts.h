@@ -28,5 +28,8 @@ void mk_text_template(enum mk_text_kind kind, const char *name, int64_t id, stru
 struct mantik;
 int mk_text_of_store(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner,
 		     struct mk_text *ret) _must_check_;
+/* The experiment.yaml of a store, changed: goes into the outbox. */
+int mk_text_put_store(struct mk_call *call, struct mantik *m, int64_t experiment_id, const char *text,
+		      size_t len) _must_check_;
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/outbox.h"
 
 enum { KEY_MAX = 250, VALUE_MAX = 8000 };
 
@@ -190,7 +191,11 @@ int mk_run_value_set(struct mk_call *call, struct mantik *m, int64_t id, enum mk
 	struct set a = {.id = id, .kind = kind, .key = key, .value = value};
 	int r = mk_value_check(call, kind, key, value);
 
-	return r < 0 ? r : mk_domain_write(call, m, MK_KILLSAFE, set, &a);
+	if (r == 0)
+		r = mk_store_value_set(call, m, id, kind, key, value);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return mk_domain_write(call, m, MK_KILLSAFE, set, &a);
 }
 
 static int remove_tag(struct mk_call *call, struct mk_conn *conn, void *arg)
@@ -215,6 +220,9 @@ static int remove_tag(struct mk_call *call, struct mk_conn *conn, void *arg)
 int mk_run_tag_remove(struct mk_call *call, struct mantik *m, int64_t id, const char *key)
 {
 	struct set a = {.id = id, .kind = MK_TAG, .key = key};
+	int r = mk_store_tag_remove(call, m, id, key);
 
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return mk_domain_write(call, m, MK_KILLSAFE, remove_tag, &a);
 }

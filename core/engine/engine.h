@@ -7,7 +7,7 @@
  *	loop.c	    the events			     submit.c	  whose turn it is
  *	journal.c   the transactions		     job.c	  a job's steps
  *	watch.c	    inotify: state, logged files     harvest.c	  what a job logs by files
- *						     artifacts.c  copied when it has ended
+ *	outbox.c    writes to tracking stores	     artifacts.c  copied when it has ended
  */
 #ifndef MK_ENGINE_H
 #define MK_ENGINE_H
@@ -20,6 +20,7 @@
 
 struct engine;
 struct harvest; /* harvest.c */
+struct sender;	/* outbox.c */
 
 /* A run that is being worked on: its turn has come and it is not recorded to the end. */
 struct job {
@@ -49,7 +50,7 @@ struct job {
 	int64_t looked;	 /* mono: last look at its files */
 };
 
-enum task_kind { TASK_STAGE, TASK_SUBMIT, TASK_CANCEL, TASK_COLLECT, TASK_CLEAN };
+enum task_kind { TASK_STAGE, TASK_SUBMIT, TASK_CANCEL, TASK_COLLECT, TASK_CLEAN, TASK_SENT };
 
 struct task {
 	struct mk_lane_work work; /* first */
@@ -61,6 +62,7 @@ struct task {
 	struct mk_call call;
 	int result;
 	char *id;	     /* SUBMIT */
+	int64_t project_id;  /* SENT: only news of the outbox */
 	int64_t run_id;	     /* CLEAN: and the next two */
 	char *uid;
 	char *workdir;
@@ -84,6 +86,7 @@ struct engine {
 	bool stop;
 	pthread_mutex_t lock; /* protects `done` */
 	struct task *done;
+	struct sender *senders; /* outbox.c */
 };
 
 /* One line to mantikd's log, with the time. */
@@ -100,6 +103,17 @@ int engine_poll_add(struct engine *e, int fd, struct job *job) _must_check_;
 void engine_poll_remove(struct engine *e, int fd);
 /* Hands a task to its lane; on failure it is run here. */
 void engine_task_run(struct engine *e, struct task *task);
+
+/* From a lane thread: the sender of a project is done. */
+void engine_sent(struct engine *e, int64_t project_id);
+
+/* outbox.c */
+int outbox_look(struct engine *e) _must_check_;
+void outbox_done(struct engine *e, int64_t project_id);
+int64_t outbox_clock(struct engine *e, bool *ret_busy);
+bool outbox_idle(struct engine *e); /* nothing that mantikd would stay for */
+void outbox_cancel(struct engine *e);
+void outbox_free(struct engine *e);
 
 /* job.c */
 int job_make(struct engine *e, const struct mk_intent *intent, struct job **ret) _must_check_;

@@ -99,6 +99,16 @@ static void come_back(struct task *task)
 	(void)eventfd_write(e->done_fd, 1);
 }
 
+void engine_sent(struct engine *e, int64_t project_id)
+{
+	struct task *task = mk_new(struct task);
+
+	task->kind = TASK_SENT;
+	task->engine = e;
+	task->project_id = project_id;
+	come_back(task);
+}
+
 static int order_and(struct task *task, const struct mk_compute *compute,
 		     const struct mk_job_order *order)
 {
@@ -182,7 +192,12 @@ static void take_done(struct engine *e)
 		pthread_mutex_unlock(&e->lock);
 		if (!task)
 			return;
-		engine_task_done(e, task);
+		if (task->kind == TASK_SENT) {
+			outbox_done(e, task->project_id);
+			free(task);
+		} else {
+			engine_task_done(e, task);
+		}
 	}
 }
 
@@ -242,7 +257,7 @@ static bool go(struct engine *e)
 	mk_poke_unbind(e->m);
 	engine_poll_remove(e, e->doorbell);
 	mk_closep(&e->doorbell);
-	if (submit_idle(e))
+	if (submit_idle(e) && outbox_idle(e))
 		return true;
 	if (mk_poke_bind(&e->call, e->m, &e->doorbell) < 0 ||
 	    engine_poll_add(e, e->doorbell, NULL) < 0) {
@@ -272,20 +287,25 @@ static int loop(struct engine *e, int signals, int64_t idle,
 		if (e->look) {
 			e->look = false;
 			r = submit_look(e);
+			if (r >= 0)
+				r = outbox_look(e);
 			if (r < 0) {
 				engine_log("journal: %s", e->call.error.text);
 				e->next_try = mk_now_mono() + MK_SEC;
 			}
 		}
 
-		int64_t next = clock_work(e);
+		bool sending = false;
+		int64_t next = clock_work(e), then = outbox_clock(e, &sending);
 		int wait = left_ms(next_beat, MK_LEASE_BEAT / MK_MS);
 
 		if (e->look)
 			continue;
 		if (next)
 			wait = left_ms(next, wait);
-		if (e->jobs || next) {
+		if (then)
+			wait = left_ms(then, wait);
+		if (e->jobs || next || sending) {
 			e->busy_until = mk_now_mono();
 		} else {
 			if (mk_now_mono() >= e->busy_until + idle && go(e))
@@ -366,6 +386,7 @@ int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
 	for (struct job *job = e.jobs; job; job = job->next)
 		if (job->task)
 			mk_call_cancel(&job->task->call);
+	outbox_cancel(&e);
 	mk_lanes_free(e.lanes);
 	if (e.doorbell >= 0)
 		mk_poke_unbind(m);
@@ -375,8 +396,12 @@ int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
 		e.done = task->next;
 		if (task->job)
 			task->job->task = NULL;
-		task_free(task);
+		if (task->kind == TASK_SENT)
+			free(task);
+		else
+			task_free(task);
 	}
+	outbox_free(&e);
 	while (e.jobs)
 		job_free(&e, e.jobs);
 	free(e.watches);

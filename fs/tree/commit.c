@@ -16,11 +16,23 @@
 
 #include <fcntl.h>
 
+#include <mantik/outbox.h>
+
 static void record(struct fs_at *at)
 {
 	_cleanup_free_ char *path = fs_node_path(at->tree, at->node);
 
 	fs_record_error(at->tree, path, &at->call->error);
+}
+
+/* What a ctl says then; the same whether the answer came or not. */
+static int wait_for_store(struct fs_at *at, struct mk_buf *answer)
+{
+	int r = mk_outbox_wait(at->call, at->m);
+
+	if (r == 0 && at->row->flags & FS_ORDER && !answer->len)
+		(void)mk_buf_puts(answer, "done\n");
+	return r;
 }
 
 int fs_commit_text(struct fs_at *at, const char *text, size_t len, uint64_t seen,
@@ -31,9 +43,12 @@ int fs_commit_text(struct fs_at *at, const char *text, size_t len, uint64_t seen
 
 	if (r < 0)
 		return r;
+	if (mk_outbox_waits(at->call)) /* done in an earlier run: only the store's answer is missing */
+		return wait_for_store(at, answer);
 	if (at->row->flags & FS_ORDER && fs_answer_is(at, text, len))
 		return fs_answer_get(at, answer);
-	return at->row->commit(at, &commit);
+	r = at->row->commit(at, &commit);
+	return r < 0 ? r : wait_for_store(at, answer);
 }
 
 int fs_commit_open(struct fs_at *at, struct fs_handle *handle)

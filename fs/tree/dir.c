@@ -10,6 +10,8 @@
 #include "row.h"
 
 #include <fcntl.h>
+
+#include <mantik/outbox.h>
 #include <stdio.h>
 
 #ifndef RENAME_NOREPLACE
@@ -47,6 +49,18 @@ static int begin_new(struct mk_call *call, struct fs_tree *tree, struct fs_node 
 	return 0;
 }
 
+static int find(struct fs_at *dir, const char *name, struct fs_child *child, struct fs_at *at)
+{
+	int r = fs_at_find(dir, name, child);
+
+	if (r == -ENOENT && !dir->call->error.code)
+		return mk_fail(dir->call, ENOENT, "%s: no such file or directory", name);
+	if (r < 0)
+		return r;
+	fs_at_child(dir, child, at);
+	return 0;
+}
+
 static int entry(struct fs_at *dir, const struct fs_child *child, struct fs_entry *ret)
 {
 	struct fs_at at;
@@ -70,10 +84,19 @@ static int entry(struct fs_at *dir, const struct fs_child *child, struct fs_entr
 int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent, const char *name,
 	     struct fs_entry *ret)
 {
-	struct fs_at dir;
+	struct fs_at dir, at;
 	struct fs_child child;
-	int r = begin_new(call, tree, parent, name, &dir);
+	int r;
 
+	if (mk_outbox_waits(call)) { /* made in an earlier run of this */
+		r = mk_outbox_wait(call, tree->m);
+		if (r == 0)
+			r = begin(call, tree, parent, name, &dir);
+		if (r == 0)
+			r = find(&dir, name, &child, &at);
+		return r < 0 ? r : entry(&dir, &child, ret);
+	}
+	r = begin_new(call, tree, parent, name, &dir);
 	if (r < 0)
 		return r;
 	child = (struct fs_child){.name = name};
@@ -84,6 +107,8 @@ int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	else
 		r = mk_fail(call, EPERM, "%s: no directory can be made here: %s", name,
 			    fs_at_hint(&dir));
+	if (r == 0)
+		r = mk_outbox_wait(call, tree->m);
 	return r < 0 ? r : entry(&dir, &child, ret);
 }
 
@@ -108,18 +133,6 @@ int fs_symlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *paren
 		return r;
 	}
 	return entry(&dir, &child, ret);
-}
-
-static int find(struct fs_at *dir, const char *name, struct fs_child *child, struct fs_at *at)
-{
-	int r = fs_at_find(dir, name, child);
-
-	if (r == -ENOENT && !dir->call->error.code)
-		return mk_fail(dir->call, ENOENT, "%s: no such file or directory", name);
-	if (r < 0)
-		return r;
-	fs_at_child(dir, child, at);
-	return 0;
 }
 
 /* What is made by the tree stays; why, and what to do instead. */
@@ -153,8 +166,15 @@ int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 {
 	struct fs_at dir, at;
 	struct fs_child child;
-	int r = begin(call, tree, parent, name, &dir);
+	int r;
 
+	if (mk_outbox_waits(call)) { /* removed in an earlier run of this */
+		r = mk_outbox_wait(call, tree->m);
+		if (r == 0)
+			fs_node_detach(tree, parent, name);
+		return r;
+	}
+	r = begin(call, tree, parent, name, &dir);
 	if (r < 0)
 		return r;
 	r = find(&dir, name, &child, &at);
@@ -166,6 +186,8 @@ int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 		fs_scratch_remove(tree, child.scratch);
 	} else {
 		r = at.row->remove ? at.row->remove(&at) : refuse_removal(&at, EPERM);
+		if (r == 0)
+			r = mk_outbox_wait(call, tree->m);
 		if (r < 0)
 			return r;
 	}
@@ -331,6 +353,13 @@ static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *
 	return 0;
 }
 
+/* (A run in deleted/ is another row.) */
+static void moved(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
+{
+	move_node(from, to_dir, new_name,
+		  from->parent == to_dir->node ? NULL : fs_placeholder(to_dir->row, 0));
+}
+
 static int rename_object(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
 	int r;
@@ -340,12 +369,22 @@ static int rename_object(struct fs_at *from, struct fs_at *to_dir, const char *n
 			       "elsewhere",
 			       from->name);
 	r = from->row->rename(from, to_dir, new_name);
+	if (r == 0)
+		r = mk_outbox_wait(from->call, from->tree->m);
 	if (r < 0)
 		return r;
-	/* a run in deleted/ is another row */
-	move_node(from, to_dir, new_name,
-		  from->parent == to_dir->node ? NULL : fs_placeholder(to_dir->row, 0));
+	moved(from, to_dir, new_name);
 	return 0;
+}
+
+static bool is_scratch(struct fs_tree *tree, struct fs_node *parent, const char *name)
+{
+	fs_lock(tree);
+
+	bool is = fs_scratch_find(tree, parent, name) != NULL;
+
+	fs_unlock(tree);
+	return is;
 }
 
 int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
@@ -363,6 +402,16 @@ int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	r = begin(call, tree, new_parent, new_name, &to_dir);
 	if (r < 0)
 		return r;
+	if (mk_outbox_waits(call) && !is_scratch(tree, parent, name)) {
+		/* Renamed in an earlier run of this: what was here is there. */
+		from = from_dir;
+		from.parent = parent;
+		from.name = name;
+		r = mk_outbox_wait(call, tree->m);
+		if (r == 0)
+			moved(&from, &to_dir, new_name);
+		return r;
+	}
 	r = find(&from_dir, name, &child, &from);
 	if (r < 0)
 		return r;

@@ -56,6 +56,11 @@ struct mk_call {
 		int64_t until; /* CLOCK_MONOTONIC ns, 0 = no time */
 	} park;
 
+	struct { /* what it wrote to a tracking store and waits to hear about: mantik/outbox.h */
+		int64_t first, last; /* 0: nothing */
+		int64_t until;	     /* CLOCK_MONOTONIC ns */
+	} unsent;
+
 	struct mk_error error;
 
 	_Atomic bool cancelled; /* set by mk_call_cancel, never cleared */

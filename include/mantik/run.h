@@ -131,6 +131,7 @@ struct mk_run_more {
 	struct mk_list children; /* dirs of the runs that are nested in it, in the order they began */
 	struct mk_dataset *datasets;
 	size_t n_datasets;
+	int64_t unsent; /* changes made here that its store has not taken yet */
 };
 void mk_run_more_free(struct mk_run_more *more);
 int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A project of a tracking store in fs/tree without a mount. */
+#include "domain/outbox.h"
 #include "store.h"
 
 #include "fsclient.h"
@@ -94,6 +95,10 @@ static void ours_have_none(void)
 	CHECK_INT(client_stat(&c, "projects/own/runs/r.00000000/models", NULL), -ENOENT);
 }
 
+#define NOTICE                                                                        \
+	"# Of the tracking server of connections/fake.yaml. Can be changed here: note,\n" \
+	"# primary_metric, tags; and the name with mv.\n"
+
 static void nested_runs_know_each_other(void)
 {
 	STORE(p, t);
@@ -102,7 +107,7 @@ static void nested_runs_know_each_other(void)
 	_cleanup_free_ char *fold = client_cat(&c, FOLD "/info.yaml");
 	_cleanup_free_ char *json = client_cat(&c, TRAIN "/info.json");
 
-	CHECK(train && strstr(train, "\ndeleted: false\nparent:\nchildren:\n"
+	CHECK(train && strstr(train, "\ndeleted: false\nunsent: 0\nparent:\nchildren:\n"
 				     "  - fold." FOLD_HEX "\n"
 				     "datasets:\n"
 				     "  - name: tweets\n    digest: d1\n"
@@ -110,7 +115,7 @@ static void nested_runs_know_each_other(void)
 				     "  - name: 'more: #1'\n    digest: d2\n    source:\n"
 				     "    context:\n"));
 	CHECK(fold && strstr(fold, "\nparent: train.00000000\nchildren: []\ndatasets: []\n"));
-	CHECK(json && strstr(json, ",\n  \"parent\": null,\n  \"children\": [\"fold." FOLD_HEX
+	CHECK(json && strstr(json, ",\n  \"unsent\": 0,\n  \"parent\": null,\n  \"children\": [\"fold." FOLD_HEX
 				   "\"],\n  \"datasets\": [{\"name\": \"tweets\", "));
 }
 
@@ -124,41 +129,88 @@ static void what_its_runs_do_not_have(void)
 	CHECK_INT(client_stat(&c, TRAIN "/spec.yaml", NULL), -ENOENT);
 	CHECK_INT(client_stat(&c, TRAIN "/logs", NULL), -ENOENT);
 	CHECK_INT(client_stat(&c, TRAIN "/logs/stdout", NULL), -ENOENT);
-	CHECK_CAT(&c, TRAIN "/ctl", "words: refresh\n");
+	CHECK_CAT(&c, TRAIN "/ctl", "words: refresh delete restore\n");
 	CHECK_INT(client_stat(&c, "projects/p/runs/defaults.yaml", NULL), -ENOENT);
 	CHECK_LS(&c, "projects/p", "project.yaml README.md code experiments runs models");
 }
 
-static void nothing_is_written(void)
+static void what_cannot_be_written(void)
 {
 	STORE(p, t);
 	CLIENT(c, p);
-	struct fs_attr attr;
 
 	CHECK_INT(client_write(&c, TRAIN "/ctl", 0, "cancel\n"), -EOPNOTSUPP);
-	CHECK(strstr(c.why, "tracking server's, here it takes: refresh"));
+	CHECK(strstr(c.why, "tracking server's, here it takes: refresh delete restore"));
 	CHECK_INT(client_write(&c, TRAIN "/ctl", 0, "jump\n"), -EINVAL);
-	CHECK_INT(client_write(&c, TRAIN "/params/lr", O_TRUNC, "1\n"), -EROFS);
-	CHECK(strstr(c.why, "only read here"));
-	CHECK_INT(client_write(&c, TRAIN "/params/new", O_TRUNC, "1\n"), -EROFS);
-	CHECK_INT(client_write(&c, TRAIN "/tags/new", O_TRUNC, "1\n"), -EROFS);
-	CHECK_INT(client_mkdir(&c, TRAIN "/tags/new"), -EROFS);
-	CHECK_INT(client_remove(&c, FOLD "/tags/mlflow.parentRunId", false), -EROFS);
-	CHECK_INT(client_write(&c, TRAIN "/metrics/loss", O_APPEND, "1\n"), -EROFS);
-	CHECK(strstr(c.why, "only read here"));
 	CHECK_INT(client_write(&c, TRAIN "/artifacts/new", O_TRUNC, "1\n"), -EPERM);
-	CHECK_INT(client_rename(&c, TRAIN, "projects/p/runs/deleted/train.00000000"), -EOPNOTSUPP);
 	CHECK_INT(client_write(&c, "projects/p/runs/new", 0, "command: 'true'\n"), -EOPNOTSUPP);
 	CHECK(strstr(c.why, "connections/fake.yaml"));
 	CHECK_INT(client_write(&c, "projects/p/runs/defaults.yaml", O_TRUNC, "name: x\n"), -ENOENT);
-	CHECK_INT(client_mkdir(&c, "projects/p/experiments/new"), -EOPNOTSUPP);
-	CHECK_INT(client_rename(&c, RAIN, "projects/p/experiments/sun"), -EOPNOTSUPP);
-	CHECK_INT(mk_run_delete_all(&p.call, p.m, 1, 0), -EOPNOTSUPP);
-	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, "note: x\n"), -EROFS);
-	CHECK_INT(client_stat(&c, RAIN "/experiment.yaml", &attr), 0);
-	CHECK_INT(attr.st.st_mode, S_IFREG | 0444);
-	CHECK_INT(client_stat(&c, TRAIN "/params/lr", &attr), 0);
-	CHECK_INT(attr.st.st_mode, S_IFREG | 0444);
+	CHECK_INT(client_remove(&c, RAIN, true), -EOPNOTSUPP);
+}
+
+/* (How it gets to the store is tests/unit/outbox.c.) */
+static void what_is_written_is_shown(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	int64_t rows = 0;
+
+	CHECK_INT(client_write(&c, TRAIN "/params/lr", O_TRUNC, "1\n"), -EEXIST);
+	CHECK(strstr(c.why, "params never change"));
+	CHECK_INT(client_write(&c, TRAIN "/params/new", O_TRUNC, "1\n"), 0);
+	CHECK_CAT(&c, TRAIN "/params/new", "1\n");
+	CHECK_INT(client_write(&c, TRAIN "/tags/a/b", O_TRUNC, "1\n"), -ENOENT);
+	CHECK_INT(client_mkdir(&c, TRAIN "/tags/a"), 0);
+	CHECK_INT(client_write(&c, TRAIN "/tags/a/b", O_TRUNC, "1\n"), 0);
+	CHECK_CAT(&c, TRAIN "/tags/a/b", "1\n");
+	CHECK_INT(client_remove(&c, FOLD "/tags/mlflow.parentRunId", false), 0);
+	CHECK_LS(&c, FOLD "/tags", "");
+	CHECK_INT(client_write(&c, TRAIN "/metrics/loss", O_APPEND, "1\n"), 0);
+	CHECK_INT(client_write(&c, TRAIN "/metrics/loss", O_TRUNC, "1\n"), -EPERM);
+	CHECK_INT(client_rename(&c, TRAIN, "projects/p/runs/deleted/train.00000000"), 0);
+	CHECK_LS(&c, "projects/p/runs/deleted", "train.00000000");
+	CHECK_INT(client_write(&c, "projects/p/runs/deleted/train.00000000/tags/x", O_TRUNC, "1\n"),
+		  -EROFS);
+	CHECK_INT(client_rename(&c, "projects/p/runs/deleted/train.00000000", TRAIN), 0);
+	CHECK_INT(client_mkdir(&c, "projects/p/experiments/new"), 0);
+	CHECK_INT(client_mkdir(&c, "projects/p/experiments/rain"), -EEXIST);
+	CHECK_INT(client_rename(&c, RAIN, "projects/p/experiments/sun"), 0);
+	CHECK_LS(&c, "projects/p/experiments", "new sun");
+	CHECK_INT(mk_outbox_count(&p.call, p.m, run, &rows), 0);
+	CHECK_INT(rows, 5); /* param, tag, point, delete, restore */
+
+	char *info = client_cat(&c, TRAIN "/info.yaml");
+
+	CHECK(info && strstr(info, "\nunsent: 5\n"));
+	free(info);
+}
+
+static void an_experiment_is_edited(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	static const char text[] = "name: rain\nid: '1'\nnote: new\n"
+				   "primary_metric: {name: acc, goal: maximize}\n"
+				   "tags: {team: c, more: d}\n";
+
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, text), 0);
+	CHECK_CAT(&c, RAIN "/experiment.yaml",
+		  NOTICE "name: rain\nid: '1'\ntracking_server: fake\nnote: new\n"
+		  "primary_metric: {name: acc, goal: maximize, of: last}\n"
+		  "tags:\n  more: d\n  team: c\n");
+	later(&p);
+	CHECK_LS(&c, "projects/p/experiments", "rain"); /* the store says what it said before */
+	CHECK_CAT(&c, RAIN "/experiment.yaml",
+		  NOTICE "name: rain\nid: '1'\ntracking_server: fake\nnote: new\n"
+		  "primary_metric: {name: acc, goal: maximize, of: last}\n"
+		  "tags:\n  more: d\n  team: c\n");
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, "name: sun\n"), -EINVAL);
+	CHECK(strstr(c.why, "experiment.yaml:1: name cannot be changed here: mv renames"));
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, "note: x\nnoet: y\n"), -EINVAL);
+	CHECK(strstr(c.why, "did you mean \"note\""));
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, "tags: {team: x}\n"), -EINVAL);
+	CHECK(strstr(c.why, "\"more\" is left out"));
 }
 
 static int delete_all(struct mk_call *call, struct mk_conn *conn, void *arg)
@@ -182,7 +234,7 @@ static void an_experiment_is_told(void)
 	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
 
 	CHECK_CAT(&c, RAIN "/experiment.yaml",
-		  "# Of the tracking server of connections/fake.yaml, only read here.\n"
+		  NOTICE
 		  "name: rain\nid: '1'\ntracking_server: fake\n"
 		  "note: \"what we want to know:\\n1. all\"\n"
 		  "primary_metric: {name: loss, goal: minimize, of: last}\n"
@@ -193,7 +245,7 @@ static void an_experiment_is_told(void)
 	later(&p);
 	CHECK_LS(&c, "projects/p/experiments", "rain");
 	CHECK_CAT(&c, RAIN "/experiment.yaml",
-		  "# Of the tracking server of connections/fake.yaml, only read here.\n"
+		  NOTICE
 		  "name: rain\nid: '1'\ntracking_server: fake\n");
 }
 
@@ -202,6 +254,7 @@ int main(void)
 	return RUN(TEST(models_of_the_project), TEST(models_that_went), TEST(models_of_a_run),
 		   TEST(ours_have_none),
 		   TEST(nested_runs_know_each_other), TEST(what_its_runs_do_not_have),
-		   TEST(nothing_is_written),
+		   TEST(what_cannot_be_written), TEST(what_is_written_is_shown),
+		   TEST(an_experiment_is_edited),
 		   TEST(what_the_server_deleted_is_not_swept_up), TEST(an_experiment_is_told));
 }

@@ -115,3 +115,41 @@ CREATE TABLE answers (
 	text		TEXT NOT NULL,
 	UNIQUE (ino, uid, session)
 ) STRICT;
+
+-- What was written here to a tracking store and has not been taken by it yet (core/domain/outbox.h),
+-- in the order it was written; shown as if it were there already.
+CREATE TABLE outbox (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	project_id	INTEGER NOT NULL,
+	verb		INTEGER NOT NULL,	-- enum mk_out_verb
+	object		TEXT NOT NULL,		-- 'run:<id>', 'experiment:<id>': one's rows go in order
+	key		TEXT NOT NULL DEFAULT '',
+	value		TEXT,
+	before		TEXT,			-- what it replaced here; NULL: nothing
+	step		INTEGER,		-- of a point, and the next two
+	number		REAL,			-- NULL: NaN
+	time		INTEGER,
+	created		INTEGER NOT NULL,
+	wanted		INTEGER NOT NULL DEFAULT 0, -- somebody waits for the answer until then
+	asked		INTEGER NOT NULL DEFAULT 0, -- sent then, and perhaps taken
+	tries		INTEGER NOT NULL DEFAULT 0, -- without an answer
+	try_at		INTEGER NOT NULL DEFAULT 0,
+	code		INTEGER NOT NULL DEFAULT 0, -- refused, for who waits: errno and why
+	text		TEXT,
+	detail		TEXT
+) STRICT;
+CREATE INDEX outbox_project ON outbox (project_id, id);
+CREATE INDEX outbox_object ON outbox (object, id);
+CREATE INDEX outbox_refused ON outbox (id) WHERE code <> 0;
+-- Stores that do not answer now, since when, and why.
+CREATE TABLE outbox_away (
+	project_id	INTEGER PRIMARY KEY,
+	since		INTEGER NOT NULL,
+	text		TEXT NOT NULL
+) STRICT;
+-- When a store last took something from here: what it said before is older than that.
+ALTER TABLE runs ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE experiments ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+-- Points in the outbox, and the length of their lines; not among count and bytes.
+ALTER TABLE metrics ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE metrics ADD COLUMN unsent_bytes INTEGER NOT NULL DEFAULT 0;

@@ -21,7 +21,7 @@ struct key {
 
 struct fs_keys {
 	_Atomic int refs;
-	bool live, fixed; /* … fixed: nothing is written here */
+	bool live;
 	size_t n;
 	struct key *v;
 };
@@ -127,7 +127,6 @@ static int get(struct fs_at *at, struct fs_keys **ret)
 	keys = mk_new(struct fs_keys);
 	keys->refs = 1;
 	keys->live = !mk_status_final(run->run.status);
-	keys->fixed = run->run.remote_id;
 	r = which == FS_KEYS_METRICS ? load_metrics(at, keys) : load_values(at, &run->run, keys);
 	if (r < 0) {
 		keys_unref(keys);
@@ -265,7 +264,6 @@ static void fill(const struct key *key, const struct fs_keys *keys, struct fs_ch
 		.mtime = key->mtime,
 		.generation = key->generation,
 		.live = keys->live,
-		.mode = keys->fixed ? S_IFREG | 0444 : 0,
 	};
 }
 
@@ -386,9 +384,6 @@ static int check_new(struct fs_at *at, const char *name, int row, struct fs_chil
 	r = fs_run_get(at, at->object, &run);
 	if (r < 0)
 		return r;
-	if (run->run.remote_id)
-		return mk_fail(at->call, EROFS,
-			       "%s is its tracking server's: it is only read here", run->run.dir);
 	if (run->run.deleted)
 		return mk_fail(at->call, EROFS, "%s is deleted: restore it first (echo restore > ctl, or mv it back to "
 			       "runs/)",

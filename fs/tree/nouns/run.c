@@ -304,10 +304,10 @@ static int do_restore(struct fs_at *at, struct mk_buf *answer)
 static const struct {
 	const char *word;
 	int (*act)(struct fs_at *at, struct mk_buf *answer);
-	bool any; /* also for a run of a tracking store */
+	bool any; /* also of a run of a tracking store */
 } words[] = {
 	{"cancel", do_cancel, false}, {"rerun", do_rerun, false},   {"refresh", do_refresh, true},
-	{"clean", do_clean, false},   {"delete", do_delete, false}, {"restore", do_restore, false},
+	{"clean", do_clean, false},   {"delete", do_delete, true},  {"restore", do_restore, true},
 };
 
 /* The words this run takes, parted by blanks. */

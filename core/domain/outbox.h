@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The outbox: what was written here to tracking stores and is not there yet. A row is put in the
+ * transaction that changes what is shown (outbox_write.c), sent by mantikd in order per object
+ * (engine/outbox.c), and ends in one of two transactions: done or refused (outbox_change.c).
+ *
+ *	put        the mirror shows it, with the row as the reason
+ *	asked      it is being sent: from now on only the store knows whether it has it
+ *	done       the row is gone. The mirror is what the store will say; what it said before
+ *	           (`written`) is not stored any more
+ *	refused    the row is gone, the mirror shows what was there before the row
+ *
+ * While there is a row, whatever the store says is mirrored with the row on top of it (overlay), so
+ * a refresh never takes back what is unsent. Points that are unsent are not in `points`: readers
+ * see them behind, and a history that already holds some of them is stored without (subtract).
+ */
+#ifndef MK_OUTBOX_H
+#define MK_OUTBOX_H
+
+#include <mantik/outbox.h>
+#include <mantik/run.h>
+
+#include "core.h"
+
+enum mk_out_verb { /* in databases: append only */
+	MK_OUT_POINT,
+	MK_OUT_PARAM,
+	MK_OUT_TAG,
+	MK_OUT_TAG_REMOVE,
+	MK_OUT_DELETE,
+	MK_OUT_RESTORE,
+	MK_OUT_EXPERIMENT_MAKE,
+	MK_OUT_EXPERIMENT_RENAME,
+	MK_OUT_EXPERIMENT_TAG,
+	MK_OUT_VERBS,
+};
+
+struct mk_out {
+	int64_t id, project_id;
+	enum mk_out_verb verb;
+	char *object;	 /* "run:12", "experiment:3" */
+	int64_t of;	 /* … the number of it */
+	char *remote_id; /* … the store's name of it; NULL: it has none yet */
+	char *key;
+	char *value, *before; /* NULL: none */
+	struct mk_point point;
+	int64_t created; /* ns, realtime, as the next two */
+	int64_t wanted;	 /* 0: nobody waits */
+	int64_t asked;	 /* 0: it was never sent */
+	int tries;
+};
+/* Rows of one object and one verb, in order. */
+struct mk_outs {
+	struct mk_out *v;
+	size_t n;
+};
+void mk_outs_free(struct mk_outs *rows);
+#define _cleanup_outs_ _cleanup_(mk_outs_free)
+
+/* In the transaction that changes what is shown. Sets row->id; one that is wanted is added to what
+ * the call waits for. */
+int mk_outbox_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row) _must_check_;
+/* How much of an object is unsent. */
+int mk_outbox_count(struct mk_call *call, struct mantik *m, int64_t run_id,
+		    int64_t *ret) _must_check_;
+/* 1: something of the project is. */
+int mk_outbox_any(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
+
+/* --- the mirror (outbox_change.c), inside transactions ------------------------------------- */
+
+/* What the store said of an object has just been mirrored: the unsent rows again on top. */
+int mk_outbox_overlay(struct mk_call *call, struct mk_conn *conn, const char *noun,
+		      int64_t id) _must_check_;
+/* Takes out of a history the points that were sent and are not yet known to be there. */
+int mk_outbox_subtract(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *key,
+		       struct mk_point *points, size_t *n) _must_check_;
+/* The same point, as far as a store can tell: times in ms, infinities as the largest number. */
+bool mk_out_same(const struct mk_point *a, const struct mk_point *b);
+/* Applies a row to what is shown; not for points. */
+int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row) _must_check_;
+
+/* --- the sender ---------------------------------------------------------------------------- */
+
+/* The projects that have rows to be sent. */
+int mk_outbox_projects(struct mk_call *call, struct mantik *m, int64_t **ret, size_t *ret_n) _must_check_;
+/*
+ * What is next of a project: rows of one object and, but for points (at most `most`, of one key if
+ * `one_key`), one. 0 rows: nothing now; *ret_due: when there is (realtime), 0 never.
+ */
+int mk_outbox_next(struct mk_call *call, struct mantik *m, int64_t project_id, size_t most,
+		   bool one_key, struct mk_outs *ret, int64_t *ret_due) _must_check_;
+/* About to be sent; or it turned out that nothing was. */
+int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
+		    bool asked) _must_check_;
+/* Taken. remote_id: of what was made. Frees nothing. */
+int mk_outbox_done(struct mk_call *call, struct mantik *m, const struct mk_out *rows, size_t n,
+		   const char *remote_id) _must_check_;
+/* Refused with the error. */
+int mk_outbox_refused(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
+		      const struct mk_error *error) _must_check_;
+/* No answer: this object again at try_at. */
+int mk_outbox_later(struct mk_call *call, struct mantik *m, const struct mk_out *row,
+		    int64_t try_at) _must_check_;
+/* The store does not answer at all. done and refused say that it does. */
+int mk_outbox_away(struct mk_call *call, struct mantik *m, int64_t project_id,
+		   const char *text) _must_check_;
+/* Refusals nobody came for become errors. */
+int mk_outbox_unclaimed(struct mk_call *call, struct mantik *m) _must_check_;
+/* The points we have of a key that the store is known to have: how many, and the last. */
+int mk_outbox_known(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key,
+		    int64_t *ret_n, struct mk_point *ret_last) _must_check_;
+
+/* --- what is written (outbox_write.c): 1 it is a store's and was written, 0 it is ours ------- */
+
+int mk_store_value_set(struct mk_call *call, struct mantik *m, int64_t run_id,
+		       enum mk_value_kind kind, const char *key, const char *value) _must_check_;
+int mk_store_tag_remove(struct mk_call *call, struct mantik *m, int64_t run_id,
+			const char *key) _must_check_;
+struct mk_logged;
+int mk_store_log(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key,
+		 const struct mk_logged *points, size_t n) _must_check_;
+int mk_store_run_move(struct mk_call *call, struct mantik *m, int64_t run_id,
+		      bool deleted) _must_check_;
+int mk_store_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id,
+			     const char *name, int64_t *ret_id) _must_check_;
+int mk_store_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id,
+			       const char *name) _must_check_;
+/* Several at once; the pairs that are the same already change nothing. */
+int mk_store_experiment_tags(struct mk_call *call, struct mantik *m, int64_t id,
+			     const struct mk_pairs *tags) _must_check_;
+
+#endif

@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing to a tracking store: the outbox and its sender, against a store of our own making that
+ * takes, refuses, loses answers, loses questions, or is away. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "domain/index.h"
+#include "domain/outbox.h"
+#include "domain/outbox_send.h"
+#include "runs.h"
+#include "writable_store.h"
+
+#include <mantik/error.h>
+
+/* --- a platform with such a store ------------------------------------------------------------ */
+
+static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	(void)arg;
+	int r = mk_domain_run(call, conn,
+			      "INSERT INTO projects (name, created, changed, connection)"
+			      " VALUES ('p', ?1, ?1, 'fake')",
+			      1, 0);
+
+	return r < 0 ? r : (int)mk_last_id(conn);
+}
+
+static int age(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	static const char *const sql[] = {
+		"UPDATE marks SET time = time - 60000000000 WHERE ?1 = 0",
+		"UPDATE runs SET as_of = as_of - 60000000000, written = written - 60000000000"
+		" WHERE ?1 = 0",
+		"UPDATE outbox SET try_at = 0, created = created - 60000000000,"
+		" asked = max(0, asked - 60000000000), wanted = max(0, wanted - 60000000000)"
+		" WHERE ?1 = 0",
+	};
+	int r = 0;
+
+	(void)arg;
+	for (size_t i = 0; r == 0 && i < 3; i++)
+		r = mk_domain_run(call, conn, sql[i], 0, 0);
+	return r;
+}
+
+/* A minute goes by. */
+static void later(struct platform *p)
+{
+	CHECK_INT(mk_db_write(&p->call, p->m->db, MK_KILLSAFE, age, NULL), 0);
+}
+
+static int64_t first_run(struct platform *p, struct mk_tracking *t)
+{
+	int64_t id = 0;
+	int project;
+
+	(void)snprintf(t->names[t->n_names++], 64, "rain");
+	(void)set(t->tags, &t->n_tags, "team", "a", false);
+	if (mk_index_add(&p->call, p->m, "fake", the_ops, t) < 0)
+		return 0;
+	project = mk_db_write(&p->call, p->m->db, MK_KILLSAFE, insert, NULL);
+	CHECK_INT(mk_run_find(&p->call, p->m, project, "train.00000000", false, &id), 0);
+	return id;
+}
+
+#define STORE(p, t)                                                  \
+	PLATFORM(p);                                                 \
+	struct mk_tracking *t = calloc(1, sizeof(*t));               \
+	_cleanup_free_ void *free_##t = t;                           \
+	int64_t run = first_run(&p, t);                              \
+	const int64_t project = 1;                                   \
+	(void)project;                                               \
+	(void)free_##t;                                              \
+	NEED(run > 0)
+
+static int send(struct platform *p)
+{
+	_cleanup_call_ struct mk_call call;
+	int64_t due;
+
+	mk_call_init(&call);
+	call.may_wait = MK_ANY;
+	return mk_outbox_send(&call, p->m, 1, &due);
+}
+
+static int64_t unsent(struct platform *p, int64_t run)
+{
+	int64_t n = -1;
+
+	CHECK_INT(mk_outbox_count(&p->call, p->m, run, &n), 0);
+	return n;
+}
+
+static const char *value(struct platform *p, int64_t run, enum mk_value_kind kind, const char *key)
+{
+	static char text[100];
+	_cleanup_buf_ struct mk_buf buf = MK_BUF(1000);
+	int r = mk_run_value(&p->call, p->m, run, kind, key, &buf);
+
+	mk_error_clear(&p->call);
+	(void)snprintf(text, sizeof(text), "%s", r < 0 ? "(none)" : mk_buf_text(&buf));
+	return text;
+}
+
+/* metrics/KEY without the times. */
+static char *history(struct platform *p, int64_t run, const char *key)
+{
+	_cleanup_(mk_metric_free) struct mk_metric metric = {};
+	_cleanup_buf_ struct mk_buf text = MK_BUF(1 << 20), out = MK_BUF(1 << 20);
+	int r = mk_run_metric(&p->call, p->m, run, key, &metric);
+
+	if (r == 0)
+		r = mk_run_history(&p->call, p->m, run, key, metric.bytes, &text);
+	if (r < 0)
+		return mk_strdup(strerrorname_np(-r));
+	CHECK_INT(text.len, metric.bytes);
+
+	char *rest = (char *)mk_buf_text(&text);
+	int64_t lines = 0;
+
+	for (char *line; (line = strsep(&rest, "\n")) && *line; lines++) {
+		char *second = strchr(strchr(line, '\t') + 1, '\t');
+
+		(void)mk_buf_printf(&out, "%.*s ", (int)(second - line), line);
+	}
+	CHECK_INT(lines, metric.count);
+	return mk_strdup(mk_buf_text(&out));
+}
+#define CHECK_HISTORY(p, run, key, text)                           \
+	do {                                                       \
+		_cleanup_free_ char *h_ = history(p, run, key);    \
+		CHECK_TEXT(h_, text);                              \
+	} while (0)
+
+static int log_lines(struct platform *p, int64_t run, const char *key, const char *lines)
+{
+	return mk_run_log_metric(&p->call, p->m, run, key, lines, strlen(lines));
+}
+
+/* What the operation would be told. */
+static int told(struct platform *p)
+{
+	return mk_outbox_wait(&p->call, p->m);
+}
+
+static int count_error(void *arg, const struct mk_error_entry *entry)
+{
+	char *text = arg;
+
+	(void)snprintf(text, 300, "%s %s %s", entry->path, entry->name, entry->text);
+	return 0;
+}
+
+static const char *last_error(struct platform *p)
+{
+	static char text[300];
+
+	*text = 0;
+	CHECK_INT(mk_error_list(&p->call, p->m, NULL, count_error, text), 0);
+	return text;
+}
+
+/* --- tests --------------------------------------------------------------------------------- */
+
+static void shown_at_once_and_sent_once(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_PARAM, "lr", "0.1"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "0.5\n0.25\n7 0.125\n0.0625\n"), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
+	CHECK_TEXT(value(&p, run, MK_PARAM, "lr"), "0.1");
+	CHECK_HISTORY(&p, run, "loss", "0\t0.5 1\t0.25 7\t0.125 8\t0.0625 ");
+	CHECK_INT(t->said, 0);
+	CHECK_INT(unsent(&p, run), 6);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_INT(told(&p), 0);
+	CHECK_TEXT(t->tags[0][1], "b");
+	CHECK_TEXT(t->params[0][1], "0.1");
+	CHECK_INT(t->n_points, 4);
+	CHECK_INT(t->points[3].point.step, 8);
+	CHECK_INT(t->batches, 1);
+	CHECK_INT(t->points[0].point.time % MK_MS, 0);
+	CHECK_HISTORY(&p, run, "loss", "0\t0.5 1\t0.25 7\t0.125 8\t0.0625 ");
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->said, 3);
+	/* the same again is nothing */
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(unsent(&p, run), 0);
+}
+
+static void a_refresh_takes_nothing_back(void)
+{
+	STORE(p, t);
+	_cleanup_(mk_run_free) struct mk_run r = {};
+
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "mine", "1"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "5 0.5\n"), 0);
+	CHECK_INT(mk_run_delete(&p.call, p.m, run), 0);
+	later(&p);
+	(void)set(t->tags, &t->n_tags, "theirs", "2", false); /* so that there is news */
+	CHECK_INT(mk_index_run(&p.call, p.m, run), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "theirs"), "2");
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
+	CHECK_TEXT(value(&p, run, MK_TAG, "mine"), "1");
+	CHECK_INT(mk_run_peek(&p.call, p.m, run, &r), 0);
+	CHECK(r.deleted);
+	CHECK_HISTORY(&p, run, "loss", "5\t0.5 ");
+	CHECK_INT(send(&p), 0);
+	CHECK(t->deleted);
+	CHECK_INT(t->n_points, 1); /* before it was deleted */
+	CHECK_INT(unsent(&p, run), 0);
+}
+
+static struct platform *the_platform;
+static int64_t the_run;
+
+static void write_and_send(struct mk_tracking *t)
+{
+	_cleanup_call_ struct mk_call call;
+
+	t->meanwhile = NULL;
+	mk_call_init(&call);
+	CHECK_INT(mk_run_value_set(&call, the_platform->m, the_run, MK_TAG, "team", "new"), 0);
+	CHECK_INT(send(the_platform), 0);
+}
+
+/* It says what was there, we write and it takes that, then its answer comes. */
+static void an_old_answer_is_not_stored(void)
+{
+	STORE(p, t);
+
+	the_platform = &p;
+	the_run = run;
+	later(&p);
+	t->meanwhile = write_and_send;
+	(void)set(t->tags, &t->n_tags, "x", "y", false);
+	CHECK_INT(mk_index_run(&p.call, p.m, run), 0);
+	CHECK_TEXT(t->tags[0][1], "new");
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "new");
+	later(&p);
+	CHECK_INT(mk_index_run(&p.call, p.m, run), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "x"), "y");
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "new");
+}
+
+static void a_refusal_takes_it_back(void)
+{
+	STORE(p, t);
+
+	t->refuse_key = "bad";
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "bad", "1"), 0);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(told(&p), -EINVAL);
+	CHECK(p.call.error.text && strstr(p.call.error.text, "fake: not bad"));
+	CHECK_TEXT(value(&p, run, MK_TAG, "bad"), "(none)");
+	CHECK_TEXT(last_error(&p), ""); /* who wrote has heard it */
+
+	/* nobody waits any more: .mantik/errors; what was written above it stays */
+	t->refuse_key = "team";
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "a");
+	CHECK_TEXT(last_error(&p), "/projects/p/runs/train.00000000/tags/team EINVAL what was written "
+				   "here was taken back: fake: not team");
+	CHECK_INT(told(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+}
+
+static void what_is_above_a_refused_one_stays(void)
+{
+	STORE(p, t);
+
+	t->refuse_key = "team";
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "c"), 0);
+	t->lose_before = 0;
+	CHECK_INT(send(&p), 0); /* both are refused */
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "a");
+	CHECK_INT(told(&p), -EINVAL);
+	mk_error_clear(&p.call);
+}
+
+static void of_two_metrics_the_bad_one_is_refused(void)
+{
+	STORE(p, t);
+
+	t->refuse_key = "bad";
+	CHECK_INT(log_lines(&p, run, "loss", "1\n2\n"), 0);
+	CHECK_INT(log_lines(&p, run, "bad", "1\n2\n3\n"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "3\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 1\t2 2\t3 ");
+	CHECK_HISTORY(&p, run, "bad", "ENOENT");
+	CHECK_INT(t->n_points, 3);
+	CHECK_TEXT(last_error(&p),
+		   "/projects/p/runs/train.00000000/metrics/bad EINVAL 3 points written here were taken "
+		   "back: fake: not bad");
+	CHECK_INT(told(&p), 0);
+}
+
+static void lost_answers_double_nothing(void)
+{
+	STORE(p, t);
+	char lines[20];
+
+	/* an infinity comes back as the largest number, a NaN is none */
+	CHECK_INT(log_lines(&p, run, "acc", "1\nnan\n-1\n"), 0);
+	for (int i = 0; i < 2500; i++) {
+		(void)snprintf(lines, sizeof(lines), "%d\n", i);
+		CHECK_INT(log_lines(&p, run, "loss", lines), 0);
+	}
+	t->lose_after = 1000; /* every one */
+	for (int i = 0; i < 20 && unsent(&p, run); i++) {
+		later(&p);
+		CHECK_INT(send(&p), 0);
+	}
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_INT(t->n_points, 2503);
+	for (int i = 0; i < 2500; i++)
+		NEED(t->points[i + 3].point.step == i && t->points[i + 3].point.value == i);
+	CHECK_INT(t->batches, 3);
+}
+
+static void lost_questions_lose_nothing(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(log_lines(&p, run, "loss", "1\n2\n3\n"), 0);
+	t->lose_before = 1;
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points, 0);
+	CHECK_INT(unsent(&p, run), 3);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 1\t2 2\t3 ");
+	later(&p); /* it had time enough: it has not got them */
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points, 3);
+	CHECK_INT(unsent(&p, run), 0);
+}
+
+/* The answer is lost, then somebody reads the history: nothing is there twice. */
+static void what_arrived_is_not_shown_twice(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(log_lines(&p, run, "loss", "1\n2\n3\n"), 0);
+	t->lose_after = 1;
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points, 3);
+	CHECK_INT(unsent(&p, run), 3);
+	t->points[t->n_points++] = (struct mk_t_logged_point){"loss", {9, 9, 5 * MK_SEC}};
+	later(&p);
+	CHECK_INT(mk_index_run(&p.call, p.m, run), 0);
+	CHECK_HISTORY(&p, run, "loss", "9\t9 0\t1 1\t2 2\t3 "); /* what is unsent is behind */
+	CHECK_INT(log_lines(&p, run, "loss", "4\n"), 0);
+	CHECK_HISTORY(&p, run, "loss", "9\t9 0\t1 1\t2 2\t3 10\t4 ");
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points, 5);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 1\t2 2\t3 9\t9 10\t4 ");
+}
+
+static void others_log_between(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(log_lines(&p, run, "loss", "0 1\n2 3\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	t->points[t->n_points++] = (struct mk_t_logged_point){"loss", {1, 2, 5 * MK_SEC}};
+	CHECK_HISTORY(&p, run, "loss", "0\t1 2\t3 1\t2 ");
+}
+
+static void a_store_that_is_away_gets_it_later(void)
+{
+	STORE(p, t);
+
+	t->away = EHOSTUNREACH;
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "1\n"), 0);
+	CHECK_INT(send(&p), -EHOSTUNREACH);
+
+	int64_t begun = mk_now_mono();
+
+	CHECK_INT(told(&p), 0); /* it is known that there is nothing to wait for */
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "other", "c"), 0);
+	CHECK_INT(told(&p), 0);
+	CHECK(mk_now_mono() - begun < MK_SEC);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
+	CHECK_HISTORY(&p, run, "loss", "0\t1 ");
+	CHECK_INT(unsent(&p, run), 3);
+	t->away = 0;
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_TEXT(t->tags[0][1], "b");
+	CHECK_INT(t->n_tags, 2);
+	CHECK_INT(t->n_points, 1);
+}
+
+/* Who waits in a mount parks, and is 0 when interrupted: it is durable. */
+static void waiting_parks(void)
+{
+	STORE(p, t);
+
+	p.call.may_wait = NULL;
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK(mk_outbox_waits(&p.call));
+	CHECK_INT(told(&p), MK_PARK);
+	CHECK(p.call.park.until > mk_now_mono());
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(told(&p), 0);
+	CHECK(!mk_outbox_waits(&p.call));
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "c"), 0);
+	CHECK_INT(told(&p), MK_PARK);
+	mk_call_cancel(&p.call);
+	CHECK_INT(told(&p), 0);
+	CHECK_INT(unsent(&p, run), 1);
+	CHECK_INT(t->n_tags, 1);
+}
+
+static void removed_deleted_and_back(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(mk_run_tag_remove(&p.call, p.m, run, "nothing"), -ENOENT);
+	CHECK_INT(mk_run_tag_remove(&p.call, p.m, run, "team"), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "(none)");
+	CHECK_INT(mk_run_delete(&p.call, p.m, run), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), -EROFS);
+	CHECK_INT(send(&p), 0);
+	CHECK(t->deleted);
+	CHECK_INT(t->n_tags, 0);
+	CHECK_INT(mk_run_restore(&p.call, p.m, run), 0);
+	CHECK_INT(mk_run_restore(&p.call, p.m, run), -ENOENT);
+	CHECK_INT(send(&p), 0);
+	CHECK(!t->deleted);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_PARAM, "lr", "1"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_PARAM, "lr", "2"), -EEXIST);
+}
+
+/* Deleted by somebody else while it is written here. */
+static void a_run_that_others_delete(void)
+{
+	STORE(p, t);
+
+	t->deleted = true;
+	CHECK_INT(log_lines(&p, run, "loss", "1\n2\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_HISTORY(&p, run, "loss", "ENOENT");
+	CHECK(strstr(last_error(&p), "'active' state") != NULL);
+}
+
+static void experiments_are_made(void)
+{
+	STORE(p, t);
+	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
+	int64_t id = 0, other = 0;
+
+	CHECK_INT(mk_experiment_make(&p.call, p.m, project, "rain", &id), -EEXIST);
+	CHECK_INT(mk_experiment_make(&p.call, p.m, project, "wind", &id), 0);
+	CHECK_INT(mk_experiment_find(&p.call, p.m, project, "wind", &experiment), 0);
+	t->lose_after = 1; /* it is made, and nobody hears so */
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_names, 2);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(told(&p), 0);
+	later(&p);
+	CHECK_INT(mk_index_experiments(&p.call, p.m, project), 0);
+	mk_experiment_free(&experiment);
+	CHECK_INT(mk_experiment_find(&p.call, p.m, project, "wind", &experiment), 0);
+	CHECK_INT(experiment.id, id);
+	CHECK_INT(t->n_names, 2);
+
+	/* a name that is taken since */
+	(void)snprintf(t->names[t->n_names++], 64, "hail");
+	CHECK_INT(mk_experiment_make(&p.call, p.m, project, "hail", &other), 0);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(told(&p), -EEXIST);
+	mk_error_clear(&p.call);
+	later(&p);
+	CHECK_INT(mk_index_experiments(&p.call, p.m, project), 0);
+	mk_experiment_free(&experiment);
+	CHECK_INT(mk_experiment_find(&p.call, p.m, project, "hail", &experiment), 0);
+}
+
+static void a_store_without_a_server_is_only_read(void)
+{
+	the_ops = &plain;
+	STORE(p, t);
+	int64_t id;
+
+	the_ops = &fake;
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), -EROFS);
+	CHECK(p.call.error.text && strstr(p.call.error.text, "it is only read"));
+	CHECK_INT(log_lines(&p, run, "loss", "1\n"), -EROFS);
+	CHECK_INT(mk_run_delete(&p.call, p.m, run), -EROFS);
+	CHECK_INT(mk_experiment_make(&p.call, p.m, project, "wind", &id), -EROFS);
+	CHECK_INT(mk_experiment_rename(&p.call, p.m, 1, "wind"), -EROFS);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "a");
+}
+
+int main(void)
+{
+	return RUN(TEST(shown_at_once_and_sent_once), TEST(a_refresh_takes_nothing_back),
+		   TEST(an_old_answer_is_not_stored), TEST(a_refusal_takes_it_back),
+		   TEST(what_is_above_a_refused_one_stays),
+		   TEST(of_two_metrics_the_bad_one_is_refused), TEST(lost_answers_double_nothing),
+		   TEST(lost_questions_lose_nothing), TEST(what_arrived_is_not_shown_twice),
+		   TEST(others_log_between), TEST(a_store_that_is_away_gets_it_later),
+		   TEST(waiting_parks), TEST(removed_deleted_and_back),
+		   TEST(a_run_that_others_delete), TEST(experiments_are_made),
+		   TEST(a_store_without_a_server_is_only_read));
+}
