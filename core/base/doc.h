@@ -59,14 +59,10 @@ struct mk_doc *mk_doc_get(struct mk_doc *map, const char *key);
  * expected. ret untouched unless 1. Texts are owned by the doc. */
 int mk_doc_text(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		const char **ret) _must_check_;
-int mk_doc_int(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
-	       int64_t min, int64_t max, int64_t *ret) _must_check_; /* decimal; "2" in quotes too */
 int mk_doc_bool(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		bool *ret) _must_check_; /* true/false/yes/no/on/off, any case, as YAML 1.1 */
 int mk_doc_map(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 	       struct mk_doc **ret) _must_check_;
-int mk_doc_list(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
-		struct mk_doc **ret) _must_check_;
 /* A list of scalars or one scalar, added to ret. */
 int mk_doc_texts(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		 struct mk_list *ret) _must_check_;

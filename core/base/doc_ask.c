@@ -151,32 +151,6 @@ int mk_doc_text(struct mk_call *call, const char *name, struct mk_doc *map, cons
 	return r;
 }
 
-int mk_doc_int(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
-	       int64_t min, int64_t max, int64_t *ret)
-{
-	struct mk_doc *value = NULL;
-	int r = get_typed(call, name, map, key, MK_DOC_SCALAR, "a whole number", &value);
-
-	if (r <= 0)
-		return r;
-
-	const char *digits = value->text + (value->text[0] == '-' || value->text[0] == '+');
-	char *end;
-
-	if (!isdigit((unsigned char)*digits) || digits[strspn(digits, "0123456789")])
-		return mk_doc_fail(call, name, value, "%s must be a whole number, not \"%s\"", key,
-				   value->text);
-	errno = 0;
-
-	int64_t v = strtoll(value->text, &end, 10);
-
-	if (errno == ERANGE || v < min || v > max)
-		return mk_doc_fail(call, name, value, "%s must be from %lld to %lld, not %s", key,
-				   (long long)min, (long long)max, value->text);
-	*ret = v;
-	return 1;
-}
-
 int mk_doc_bool(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
 		bool *ret)
 {
@@ -198,12 +172,6 @@ int mk_doc_map(struct mk_call *call, const char *name, struct mk_doc *map, const
 	       struct mk_doc **ret)
 {
 	return get_typed(call, name, map, key, MK_DOC_MAP, "a map", ret);
-}
-
-int mk_doc_list(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,
-		struct mk_doc **ret)
-{
-	return get_typed(call, name, map, key, MK_DOC_LIST, "a list", ret);
 }
 
 int mk_doc_texts(struct mk_call *call, const char *name, struct mk_doc *map, const char *key,

@@ -161,8 +161,3 @@ size_t mk_double_put(double value, char out[32])
 	*s = 0;
 	return (size_t)(s - out);
 }
-
-void mk_double_text(double value, char out[32])
-{
-	(void)mk_double_put(value, out);
-}

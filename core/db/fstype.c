@@ -25,7 +25,7 @@ static const struct mk_fstype types[] = {
 	{.name = "ntfs3", .magic = 0x7366746E, .is_local = true},
 	{.name = "squashfs", .magic = 0x73717368, .is_local = true},
 	{.name = "iso9660", .magic = 0x9660, .is_local = true},
-	{.name = "fuse", .magic = 0x65735546, .is_fuse = true},
+	{.name = "fuse", .magic = 0x65735546},
 	{.name = "nfs", .magic = 0x6969},
 	{.name = "smb", .magic = 0x517B},
 	{.name = "smb2", .magic = 0xFE534D42},

@@ -12,7 +12,6 @@ struct mk_fstype {
 	const char *name; /* "ext4", "nfs"; "0x1234abcd" is "unknown" */
 	long magic;
 	bool is_local;
-	bool is_fuse;
 };
 
 /* May hang where the file system does. */

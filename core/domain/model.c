@@ -244,7 +244,7 @@ static int put_metrics(struct mk_call *call, struct mantik *m, int64_t run_id, s
 	for (size_t i = 0; i < metrics.n; i++) {
 		char value[32];
 
-		mk_double_text(metrics.v[i].last.value, value);
+		(void)mk_double_put(metrics.v[i].last.value, value);
 		(void)mk_buf_puts(ret, "  ");
 		mk_yaml_scalar(ret, metrics.v[i].key, false);
 		(void)mk_buf_printf(ret, ": %s\n", value);

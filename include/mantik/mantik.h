@@ -111,8 +111,7 @@ uint64_t mk_ino(const char *identity, size_t len);
 /* 2026-11-21T12:00:00Z (ms: …00.123Z) into out[32]; 0 ns gives "". */
 void mk_time_text(int64_t ns, bool ms, char out[32]);
 
-/* Shortest decimal text that reads back as the same double; nan, inf, -inf. */
-void mk_double_text(double value, char out[32]);
-size_t mk_double_put(double value, char out[32]); /* the same; gives the length */
+/* Shortest decimal text that reads back as the same double; nan, inf, -inf. Gives its length. */
+size_t mk_double_put(double value, char out[32]);
 
 #endif

@@ -62,14 +62,14 @@ static void numbers_read_back(void)
 	char out[32];
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(*values); i++) {
-		mk_double_text(values[i], out);
+		(void)mk_double_put(values[i], out);
 		CHECK(strtod(out, NULL) == values[i]);
 	}
-	mk_double_text(0.1, out);
+	(void)mk_double_put(0.1, out);
 	CHECK_TEXT(out, "0.1");
-	mk_double_text(NAN, out);
+	(void)mk_double_put(NAN, out);
 	CHECK_TEXT(out, "nan");
-	mk_double_text(-INFINITY, out);
+	(void)mk_double_put(-INFINITY, out);
 	CHECK_TEXT(out, "-inf");
 }
 

@@ -126,7 +126,6 @@ static void getters_check_types_and_leftovers(void)
 {
 	_cleanup_call_ struct mk_call call;
 	const char *text = "untouched";
-	int64_t number = -1;
 	bool truth = false;
 	struct mk_doc *part = NULL;
 	_cleanup_list_ struct mk_list texts = {};
@@ -147,20 +146,16 @@ static void getters_check_types_and_leftovers(void)
 	CHECK_TEXT(text, "untouched");
 	CHECK_INT(mk_doc_text(&call, "t", doc, "l", &text), -EINVAL);
 	CHECK_TEXT(call.error.text, "t:5: l must be a text, not a list");
-	CHECK_INT(mk_doc_int(&call, "t", doc, "count", 0, 12, &number), 1);
-	CHECK_INT(number, 12);
-	CHECK_INT(mk_doc_int(&call, "t", doc, "count", 0, 11, &number), -EINVAL);
-	CHECK_TEXT(call.error.text, "t:2: count must be from 0 to 11, not 12");
-	CHECK_INT(mk_doc_int(&call, "t", doc, "big", 0, INT64_MAX, &number), -EINVAL);
-	CHECK_INT(mk_doc_int(&call, "t", doc, "yes", 0, 11, &number), -EINVAL);
-	CHECK_TEXT(call.error.text, "t:4: yes must be a whole number, not \"On\"");
+	CHECK_INT(mk_doc_text(&call, "t", doc, "count", &text), 1);
+	CHECK_INT(mk_doc_text(&call, "t", doc, "big", &text), 1);
+	CHECK_TEXT(text, "99999999999999999999");
 	CHECK_INT(mk_doc_bool(&call, "t", doc, "yes", &truth), 1);
 	CHECK(truth);
 	CHECK_INT(mk_doc_bool(&call, "t", doc, "q", &truth), -EINVAL);
 	CHECK_INT(mk_doc_map(&call, "t", doc, "m", &part), 1);
 	CHECK_INT(part->n, 1);
-	CHECK_INT(mk_doc_list(&call, "t", doc, "m", &part), -EINVAL);
-	CHECK_TEXT(call.error.text, "t:6: m must be a list, not a map");
+	CHECK_INT(mk_doc_map(&call, "t", doc, "l", &part), -EINVAL);
+	CHECK_TEXT(call.error.text, "t:5: l must be a map, not a list");
 	CHECK_INT(mk_doc_texts(&call, "t", doc, "l", &texts), 1);
 	CHECK_INT(mk_doc_texts(&call, "t", doc, "owner", &texts), 1);
 	CHECK_INT(texts.n, 3);
