@@ -6,6 +6,7 @@ import contextlib
 import filecmp
 import math
 import os
+import stat
 import random
 import re
 
@@ -311,9 +312,37 @@ def check_nothing_falls_out_of_a_walk(seeded):
                        "grep -rq 'größer' .")
 
 
+def check_every_size_is_the_bytes_read(seeded):
+    """Models, artifacts, keys, tables: what lstat says of each name, twice the same."""
+    def everything():
+        found = {}
+        for folder, dirs, files in os.walk(seeded.project):
+            for name in dirs + files:
+                path = os.path.join(folder, name)
+                st = os.lstat(path)
+                found[path] = (stat.S_IFMT(st.st_mode), st.st_ino,
+                               0 if stat.S_ISDIR(st.st_mode) else st.st_size)
+        return found
+    found, wrong = everything(), []
+    for path, (kind, _, size) in found.items():
+        if kind == stat.S_IFLNK and size != len(os.fsencode(os.readlink(path))):
+            wrong.append(path)
+        elif kind == stat.S_IFREG:
+            with open(path, "rb") as f:
+                if path.endswith("/metrics.tsv"):  # complete since the walk asked for sizes
+                    size = os.lstat(path).st_size
+                if len(f.read()) != size:
+                    wrong.append(path)
+    assert not wrong and any("/models/" in path for path in found)
+    # What was read may have completed a metrics.tsv, and nothing else.
+    again = everything()
+    assert again.keys() == found.keys()
+    assert {p for p in found if again[p] != found[p] and not p.endswith("/metrics.tsv")} == set()
+
+
 CHECKS = [check_experiments, check_runs, check_states, check_params, check_tags,
           check_metrics, check_a_key_and_one_below_it, check_artifacts, check_deleted, check_models, check_tables,
-          check_nothing_falls_out_of_a_walk]
+          check_nothing_falls_out_of_a_walk, check_every_size_is_the_bytes_read]
 
 
 def test_the_table_of_metrics(seeded):
