@@ -17,6 +17,7 @@
 #include "domain/index.h"
 #include "domain/index_ask.h"
 #include "domain/index_store.h"
+#include "domain/upload.h"
 
 enum { MOST_PAGES = 10000, MOST_FILES = 1000000, PATH = 64 << 10 };
 static const int64_t fresh_live = 3 * MK_SEC;
@@ -135,6 +136,8 @@ static int put_listing(struct mk_call *call, struct mk_conn *conn, void *arg)
 		r = mk_step(call, insert);
 		mk_rewind(insert);
 	}
+	if (r == 0)
+		r = mk_upload_settle(call, conn, q->project_id, q->place, q->key, q->asked);
 	return r < 0 ? r : mk_mark_set(call, conn, q->project_id, q->what, q->asked, NULL);
 }
 
@@ -156,27 +159,6 @@ int mk_fly_files(struct mk_call *call, struct mk_flight *flight, void *arg)
 	} while (r == 0 && token);
 	return r < 0 ? r : mk_domain_write(call, q->m, MK_KILLSAFE, put_listing, &listing);
 }
-
-/* Brings the mirror of a directory up to date. */
-static int look(struct mk_call *call, struct mantik *m, const struct mk_place *place,
-		const char *dir)
-{
-	_cleanup_buf_ struct mk_buf what = MK_BUF(PATH);
-	bool seen;
-
-	if (mk_buf_printf(&what, "files:%s/%s", place->key, dir) < 0)
-		return mk_fail(call, ENAMETOOLONG, "a path of %zu bytes", strlen(dir));
-
-	int r = mk_index_is_fresh(call, m, place->project_id, mk_buf_text(&what),
-				  place->live ? fresh_live : mk_fresh_list, &seen);
-
-	if (r)
-		return r < 0 ? r : 0;
-	return mk_index_ask(call, m, question_at(m, place, mk_buf_text(&what), dir), seen,
-			    mk_fly_files);
-}
-
-/* --- one entry ----------------------------------------------------------------------------- */
 
 /* 1 found, 0 not, by the mirror alone. */
 static int find(struct mk_call *call, struct mantik *m, const struct mk_place *place,
@@ -205,16 +187,83 @@ static int find(struct mk_call *call, struct mantik *m, const struct mk_place *p
 	return r;
 }
 
+/* 1: the store has no such directory, as far as the listing of its parent tells, or it has no
+ * parent. *ret_fresh: that listing is not old. */
+static int is_none(struct mk_call *call, struct mantik *m, const struct mk_place *place,
+		   const char *dir, bool *ret_fresh)
+{
+	_cleanup_free_ char *path = mk_strdup(dir);
+	_cleanup_free_ char *parent = mk_strdup("");
+
+	for (char *name = path; *name;) {
+		_cleanup_buf_ struct mk_buf what = MK_BUF(PATH);
+		size_t len = strcspn(name, "/");
+		bool last = !name[len], seen = false;
+		struct mk_dirent it;
+
+		if (mk_buf_printf(&what, "files:%s/%s", place->key, parent) < 0)
+			return 0;
+
+		int r = mk_index_is_fresh(call, m, place->project_id, mk_buf_text(&what),
+					  place->live ? fresh_live : mk_fresh_list, &seen);
+
+		if (r < 0 || (r == 0 && !seen))
+			return r;
+		*ret_fresh = r;
+		name[len] = 0;
+		r = find(call, m, place, parent, name, &it);
+		if (r <= 0)
+			return r < 0 ? r : 1;
+		free(parent);
+		parent = mk_strdup(path); /* up to here */
+		if (last)
+			break;
+		name[len] = '/';
+		name += len + 1;
+	}
+	return 0;
+}
+
+/* Brings the mirror of a directory up to date. One that is only made here is not asked for. */
+static int look(struct mk_call *call, struct mantik *m, const struct mk_place *place,
+		const char *dir)
+{
+	_cleanup_buf_ struct mk_buf what = MK_BUF(PATH);
+	bool seen, fresh = false;
+
+	if (mk_buf_printf(&what, "files:%s/%s", place->key, dir) < 0)
+		return mk_fail(call, ENAMETOOLONG, "a path of %zu bytes", strlen(dir));
+
+	int r = mk_index_is_fresh(call, m, place->project_id, mk_buf_text(&what),
+				  place->live ? fresh_live : mk_fresh_list, &seen);
+
+	if (r)
+		return r < 0 ? r : 0;
+	r = is_none(call, m, place, dir, &fresh);
+	if (r < 0 || (r > 0 && fresh))
+		return r < 0 ? r : 0;
+	return mk_index_ask(call, m, question_at(m, place, mk_buf_text(&what), dir), seen || r > 0,
+			    mk_fly_files);
+}
+
+/* --- one entry ----------------------------------------------------------------------------- */
+
 /* As find(), the directory being listed when that is due. path: not "". ENOENT. */
 static int entry(struct mk_call *call, struct mantik *m, const struct mk_place *place,
 		 const char *path, struct mk_dirent *ret)
 {
 	const char *slash = strrchr(path, '/');
 	_cleanup_free_ char *dir = slash ? mk_strndup(path, (size_t)(slash - path)) : mk_strdup("");
-	int r = look(call, m, place, dir);
+	_cleanup_free_ char *file = NULL;
+	int r = mk_upload_find(call, m, place, path, ret, &file);
 
+	if (r < 0 || file)
+		return r < 0 ? r : 0;
+	r = look(call, m, place, dir);
 	if (r == 0)
 		r = find(call, m, place, dir, slash ? slash + 1 : path, ret);
+	if (r == 0)
+		r = mk_upload_find(call, m, place, path, ret, NULL);
 	return r < 0 ? r : r > 0 ? 0 : mk_fail(call, ENOENT, "%s: there is no file %s",
 					       place->connection, path);
 }
@@ -318,19 +367,29 @@ int mk_index_files_stat(struct mk_call *call, struct mantik *m, const struct mk_
 
 /* --- a directory --------------------------------------------------------------------------- */
 
-int mk_index_files_list(struct mk_call *call, struct mantik *m, const struct mk_place *place,
-			const char *path, mk_dirent_emit *emit, void *arg)
+struct counting { /* what is emitted */
+	mk_dirent_emit *emit;
+	void *arg;
+	bool any;
+};
+
+static int count_one(void *arg, const struct mk_dirent *it)
+{
+	struct counting *counting = arg;
+
+	counting->any = true;
+	return counting->emit(counting->arg, it);
+}
+
+static int list_mirror(struct mk_call *call, struct mantik *m, const struct mk_place *place,
+		       const char *path, mk_dirent_emit *emit, void *arg)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct mk_dirent dir;
-	bool any = false;
-	int r = look(call, m, place, path);
+	int r = mk_db_read(call, m->db,
+			   "SELECT name, is_dir, size FROM files WHERE project_id = ?1"
+			   " AND place = ?2 AND dir = ?3 ORDER BY name",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_db_read(call, m->db,
-			       "SELECT name, is_dir, size FROM files WHERE project_id = ?1"
-			       " AND place = ?2 AND dir = ?3 ORDER BY name",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, place->project_id);
@@ -344,13 +403,26 @@ int mk_index_files_list(struct mk_call *call, struct mantik *m, const struct mk_
 			.mtime = place->mtime,
 		};
 
-		any = true;
 		r = emit(arg, &it);
 		if (r)
 			return r;
 	}
+	return r;
+}
+
+int mk_index_files_list(struct mk_call *call, struct mantik *m, const struct mk_place *place,
+			const char *path, mk_dirent_emit *emit, void *arg)
+{
+	struct counting counting = {emit, arg, false};
+	struct mk_dirent dir;
+	int r = look(call, m, place, path);
+
+	if (r == 0)
+		r = list_mirror(call, m, place, path, count_one, &counting);
+	if (r == 0)
+		r = mk_upload_list(call, m, place, path, count_one, &counting);
 	/* A store says the same of an empty directory, of a file and of nothing. */
-	if (r < 0 || any || !*path)
+	if (r || counting.any || !*path)
 		return r;
 	r = entry(call, m, place, path, &dir);
 	if (r == 0 && !dir.is_dir)
@@ -426,10 +498,15 @@ int mk_index_files_open(struct mk_call *call, struct mantik *m, const struct mk_
 			const char *path, struct mk_blob **ret)
 {
 	_cleanup_buf_ struct mk_buf identity = MK_BUF(PATH);
+	_cleanup_free_ char *here = NULL;
 	struct mk_dirent file;
 	struct mk_cached *cached;
-	int r = mk_index_files_stat(call, m, place, path, &file);
+	int r = mk_upload_find(call, m, place, path, &file, &here);
 
+	if (r > 0 && here)
+		return mk_upload_open(call, m, here, file.size, ret);
+	if (r >= 0)
+		r = mk_index_files_stat(call, m, place, path, &file);
 	if (r == 0 && file.is_dir)
 		r = mk_fail(call, EISDIR, "%s is a directory", path);
 	if (r < 0)

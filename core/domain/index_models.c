@@ -13,6 +13,7 @@
 #include "domain/index_ask.h"
 #include "domain/index_page.h"
 #include "domain/index_store.h"
+#include "domain/outbox.h"
 
 enum { MOST_PAGES = 1000 };
 
@@ -67,12 +68,46 @@ static int put_model(struct mk_call *call, struct mk_conn *conn, const struct pu
 	return mk_exec(call, stmt);
 }
 
+/* What was asked before something was written is not what the store says now: it is asked again. */
+static int is_older(struct mk_call *call, struct mk_conn *conn, const struct put *put,
+		    const char *sql, int64_t id)
+{
+	int64_t written = 0;
+	int r = mk_domain_int(call, conn, sql, id, 0, &written);
+
+	return r < 0 ? r : written >= put->q->asked;
+}
+
+static int overlay_models(struct mk_call *call, struct mk_conn *conn, int64_t project_id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "SELECT DISTINCT m.id FROM models m JOIN outbox o"
+			   " ON o.object = 'model:' || m.id WHERE m.project_id = ?1",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	while ((r = mk_step(call, stmt)) > 0) {
+		r = mk_outbox_overlay(call, conn, "model", mk_col_int(stmt, 0));
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
 static int put_models(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct put *put = arg;
+	int r = is_older(call, conn, put, "SELECT max(written) FROM models WHERE project_id = ?1",
+			 put->q->project_id);
 
-	return put_all(call, conn, put, "UPDATE models SET gone = 1 WHERE project_id = ?1",
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = put_all(call, conn, put, "UPDATE models SET gone = 1 WHERE project_id = ?1",
 		       put->q->project_id, put_model, put->page->n_models);
+	return r < 0 ? r : overlay_models(call, conn, put->q->project_id);
 }
 
 int mk_fly_models(struct mk_call *call, struct mk_flight *flight, void *arg)
@@ -152,9 +187,13 @@ static int put_version(struct mk_call *call, struct mk_conn *conn, const struct 
 static int put_versions(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct put *put = arg;
+	int r = is_older(call, conn, put, "SELECT written FROM models WHERE id = ?1", put->q->object);
 
-	return put_all(call, conn, put, "UPDATE model_versions SET gone = 1 WHERE model_id = ?1",
-		       put->q->object, put_version, put->page->models[0].n_versions);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = put_all(call, conn, put, "UPDATE model_versions SET gone = 1 WHERE model_id = ?1",
+		    put->q->object, put_version, put->page->models[0].n_versions);
+	return r < 0 ? r : mk_outbox_overlay(call, conn, "model", put->q->object);
 }
 
 int mk_fly_versions(struct mk_call *call, struct mk_flight *flight, void *arg)

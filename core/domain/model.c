@@ -9,6 +9,7 @@
 #include "domain/domain.h"
 #include "domain/index.h"
 #include "domain/logged.h"
+#include "domain/model_out.h"
 
 /* --- models -------------------------------------------------------------------------------- */
 
@@ -100,25 +101,32 @@ void mk_version_free(struct mk_version *version)
 	*version = (struct mk_version){};
 }
 
-static int copy_version(struct mk_call *call, struct mk_stmt *stmt, struct mk_version *ret)
+int mk_lines(struct mk_call *call, const char *text, struct mk_list *ret)
 {
 	int r = 0;
+
+	for (const char *s = text; *s && r == 0;) {
+		size_t len = strcspn(s, "\n");
+
+		r = mk_list_add_n(ret, s, len);
+		s += len + (s[len] == '\n');
+	}
+	return r < 0 ? mk_fail(call, -r, "out of memory for the aliases of a version") : 0;
+}
+
+static int copy_version(struct mk_call *call, struct mk_stmt *stmt, struct mk_version *ret)
+{
+	int r;
 
 	*ret = (struct mk_version){
 		.id = mk_col_int(stmt, 0),
 		.version = mk_col_dup(stmt, 1),
 		.changed = mk_col_int(stmt, 2),
 	};
-	for (const char *s = mk_col_text(stmt, 3); *s && r == 0;) {
-		size_t len = strcspn(s, "\n");
-
-		r = mk_list_add_n(&ret->aliases, s, len);
-		s += len + (s[len] == '\n');
-	}
-	if (r == 0)
-		return 0;
-	mk_version_free(ret);
-	return mk_fail(call, -r, "out of memory for the aliases of a version");
+	r = mk_lines(call, mk_col_text(stmt, 3), &ret->aliases);
+	if (r < 0)
+		mk_version_free(ret);
+	return r;
 }
 
 int mk_version_list(struct mk_call *call, struct mantik *m, int64_t model_id,

@@ -74,7 +74,9 @@ static int read_number(struct mk_call *call, struct mantik *m, const char *sql, 
 int mk_outbox_count(struct mk_call *call, struct mantik *m, int64_t run_id, int64_t *ret)
 {
 	int r = read_number(call, m,
-			    "SELECT count(*) FROM outbox WHERE object = 'run:' || ?1 AND code = 0",
+			    "SELECT (SELECT count(*) FROM outbox WHERE object = 'run:' || ?1"
+			    " AND code = 0)"
+			    " + (SELECT count(*) FROM uploads WHERE run_id = ?1 AND sent = 0)",
 			    run_id, 0, ret);
 
 	return r < 0 ? r : 0;
@@ -89,21 +91,24 @@ int mk_outbox_any(struct mk_call *call, struct mantik *m, int64_t project_id)
 			   project_id, 0, &one);
 }
 
-int mk_outbox_projects(struct mk_call *call, struct mantik *m, int64_t **ret, size_t *ret_n)
+int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue **ret,
+		     size_t *ret_n)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT id FROM projects p WHERE connection IS NOT NULL AND EXISTS"
-			   " (SELECT 1 FROM outbox WHERE project_id = p.id AND code = 0)",
+			   "SELECT DISTINCT o.project_id, o.verb = ?1 FROM outbox o JOIN projects p"
+			   " ON p.id = o.project_id WHERE p.connection IS NOT NULL AND o.code = 0",
 			   &stmt);
 
+	if (r == 0)
+		mk_bind_int(stmt, 1, MK_OUT_FILE);
 	while (r == 0 && (r = mk_step(call, stmt)) > 0) {
-		int64_t *v = reallocarray(*ret, *ret_n + 1, sizeof(*v));
+		struct mk_out_queue *v = reallocarray(*ret, *ret_n + 1, sizeof(*v));
 
 		if (!v)
 			return mk_fail(call, ENOMEM, "out of memory for the outbox");
 		*ret = v;
-		v[(*ret_n)++] = mk_col_int(stmt, 0);
+		v[(*ret_n)++] = (struct mk_out_queue){mk_col_int(stmt, 0), mk_col_int(stmt, 1)};
 		r = 0;
 	}
 	return r;
@@ -179,11 +184,22 @@ static int add_row(struct mk_call *call, struct mk_stmt *stmt, struct mk_outs *r
 static int find_remote(struct mk_call *call, struct mk_conn *conn, struct mk_outs *rows)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = strncmp(rows->v[0].object, "run:", 4) == 0
-			? mk_prepare(call, conn, "SELECT remote_id FROM runs WHERE id = ?1", &stmt)
-			: mk_prepare(call, conn, "SELECT remote_id FROM experiments WHERE id = ?1",
-				     &stmt);
+	int r = 0;
 
+	switch (mk_out_noun(&rows->v[0])) {
+	case MK_OUT_OF_RUN:
+		r = mk_prepare(call, conn, "SELECT remote_id FROM runs WHERE id = ?1", &stmt);
+		break;
+	case MK_OUT_OF_EXPERIMENT:
+		r = mk_prepare(call, conn, "SELECT remote_id FROM experiments WHERE id = ?1", &stmt);
+		break;
+	case MK_OUT_OF_MODEL:
+		r = mk_prepare(call, conn, "SELECT name FROM models WHERE id = ?1", &stmt);
+		break;
+	case MK_OUT_OF_FILE:
+		r = mk_prepare(call, conn, "SELECT name FROM uploads WHERE id = ?1", &stmt);
+		break;
+	}
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, rows->v[0].of);
@@ -223,22 +239,38 @@ static int gather(struct mk_call *call, struct mk_conn *conn, size_t most, bool 
 	return r < 0 ? r : 0;
 }
 
-static int look_next(struct mk_call *call, struct mk_conn *conn, int64_t project_id, size_t most,
-		     bool one_key, struct mk_outs *ret, int64_t *ret_due)
+enum mk_out_noun mk_out_noun(const struct mk_out *row)
+{
+	switch (row->object[0]) {
+	case 'r':
+		return MK_OUT_OF_RUN;
+	case 'm':
+		return MK_OUT_OF_MODEL;
+	case 'f':
+		return MK_OUT_OF_FILE;
+	default:
+		return MK_OUT_OF_EXPERIMENT;
+	}
+}
+
+static int look_next(struct mk_call *call, struct mk_conn *conn, const struct mk_out_queue *queue,
+		     size_t most, bool one_key, struct mk_outs *ret, int64_t *ret_due)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL, *due = NULL;
 	int64_t now = mk_now_real();
 	int r = mk_prepare(call, conn,
 			   "SELECT " COLUMNS " FROM outbox o WHERE project_id = ?1 AND code = 0"
-			   " AND try_at <= ?2 AND NOT EXISTS (SELECT 1 FROM outbox e"
+			   " AND (verb = ?4) = ?3 AND try_at <= ?2 AND NOT EXISTS (SELECT 1 FROM outbox e"
 			   " WHERE e.object = o.object AND e.id < o.id AND e.code = 0 AND e.try_at > ?2)"
 			   " ORDER BY id LIMIT 1",
 			   &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, project_id);
+	mk_bind_int(stmt, 1, queue->project_id);
 	mk_bind_int(stmt, 2, now);
+	mk_bind_int(stmt, 3, queue->files);
+	mk_bind_int(stmt, 4, MK_OUT_FILE);
 	r = mk_step(call, stmt);
 	if (r > 0) {
 		r = add_row(call, stmt, ret);
@@ -250,20 +282,22 @@ static int look_next(struct mk_call *call, struct mk_conn *conn, int64_t project
 	if (r == 0)
 		r = mk_prepare(call, conn,
 			       "SELECT min(try_at) FROM outbox WHERE project_id = ?1 AND code = 0"
-			       " AND try_at > ?2",
+			       " AND (verb = ?4) = ?3 AND try_at > ?2",
 			       &due);
 	if (r < 0)
 		return r;
-	mk_bind_int(due, 1, project_id);
+	mk_bind_int(due, 1, queue->project_id);
 	mk_bind_int(due, 2, now);
+	mk_bind_int(due, 3, queue->files);
+	mk_bind_int(due, 4, MK_OUT_FILE);
 	r = mk_step(call, due);
 	if (r > 0)
 		*ret_due = mk_col_null(due, 0) ? 0 : mk_col_int(due, 0);
 	return r < 0 ? r : 0;
 }
 
-int mk_outbox_next(struct mk_call *call, struct mantik *m, int64_t project_id, size_t most,
-		   bool one_key, struct mk_outs *ret, int64_t *ret_due)
+int mk_outbox_next(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
+		   size_t most, bool one_key, struct mk_outs *ret, int64_t *ret_due)
 {
 	_cleanup_outs_ struct mk_outs rows = {};
 	struct mk_conn *conn;
@@ -274,7 +308,7 @@ int mk_outbox_next(struct mk_call *call, struct mantik *m, int64_t project_id, s
 		r = mk_db_snapshot_begin(call, conn);
 	if (r < 0)
 		return r;
-	r = look_next(call, conn, project_id, most, one_key, &rows, &due);
+	r = look_next(call, conn, queue, most, one_key, &rows, &due);
 	mk_db_snapshot_end(conn);
 	if (r < 0)
 		return r;

@@ -32,13 +32,20 @@ enum mk_out_verb { /* in databases: append only */
 	MK_OUT_EXPERIMENT_MAKE,
 	MK_OUT_EXPERIMENT_RENAME,
 	MK_OUT_EXPERIMENT_TAG,
+	MK_OUT_FILE, /* object "file:<id of uploads>" */
+	MK_OUT_ALIAS_SET, /* object "model:<id>", and the next */
+	MK_OUT_ALIAS_REMOVE,
+	MK_OUT_MODEL_DESCRIBE,
+	MK_OUT_VERSION_DESCRIBE,
 	MK_OUT_VERBS,
 };
+
+enum mk_out_noun { MK_OUT_OF_RUN, MK_OUT_OF_EXPERIMENT, MK_OUT_OF_MODEL, MK_OUT_OF_FILE };
 
 struct mk_out {
 	int64_t id, project_id;
 	enum mk_out_verb verb;
-	char *object;	 /* "run:12", "experiment:3" */
+	char *object;	 /* "run:12", "experiment:3", "model:1", "file:7" */
 	int64_t of;	 /* … the number of it */
 	char *remote_id; /* … the store's name of it; NULL: it has none yet */
 	char *key;
@@ -57,10 +64,16 @@ struct mk_outs {
 void mk_outs_free(struct mk_outs *rows);
 #define _cleanup_outs_ _cleanup_(mk_outs_free)
 
+enum mk_out_noun mk_out_noun(const struct mk_out *row);
+
 /* In the transaction that changes what is shown. Sets row->id; one that is wanted is added to what
  * the call waits for. */
 int mk_outbox_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row) _must_check_;
-/* How much of an object is unsent. */
+/* One that a person writes: durable, and its answer is waited for. row: what fn puts, or a part of it
+ * (its `wanted` is set). 1: written. */
+int mk_outbox_write(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
+		    void *arg, struct mk_out *row) _must_check_;
+/* How much of a run is unsent, its files as well. */
 int mk_outbox_count(struct mk_call *call, struct mantik *m, int64_t run_id,
 		    int64_t *ret) _must_check_;
 /* 1: something of the project is. */
@@ -81,14 +94,20 @@ int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_
 
 /* --- the sender ---------------------------------------------------------------------------- */
 
-/* The projects that have rows to be sent. */
-int mk_outbox_projects(struct mk_call *call, struct mantik *m, int64_t **ret, size_t *ret_n) _must_check_;
+/* What is sent side by side: the files of a project, which may take long, and everything else. */
+struct mk_out_queue {
+	int64_t project_id;
+	bool files;
+};
+/* Those that have rows to be sent. */
+int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue **ret,
+		     size_t *ret_n) _must_check_;
 /*
- * What is next of a project: rows of one object and, but for points (at most `most`, of one key if
+ * What is next of a queue: rows of one object and, but for points (at most `most`, of one key if
  * `one_key`), one. 0 rows: nothing now; *ret_due: when there is (realtime), 0 never.
  */
-int mk_outbox_next(struct mk_call *call, struct mantik *m, int64_t project_id, size_t most,
-		   bool one_key, struct mk_outs *ret, int64_t *ret_due) _must_check_;
+int mk_outbox_next(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
+		   size_t most, bool one_key, struct mk_outs *ret, int64_t *ret_due) _must_check_;
 /* About to be sent; or it turned out that nothing was. */
 int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
 		    bool asked) _must_check_;

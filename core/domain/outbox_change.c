@@ -16,17 +16,27 @@
 #include "base/file.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/model_out.h"
 #include "domain/outbox.h"
+#include "domain/upload.h"
 
 static bool is_run(const struct mk_out *row)
 {
-	return strncmp(row->object, "run:", 4) == 0;
+	return mk_out_noun(row) == MK_OUT_OF_RUN;
+}
+
+/* Has no row among runs and experiments. */
+static bool is_apart(const struct mk_out *row)
+{
+	return mk_out_noun(row) == MK_OUT_OF_MODEL || mk_out_noun(row) == MK_OUT_OF_FILE;
 }
 
 static int touch(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
 	int r;
 
+	if (is_apart(row))
+		return 0; /* what shows them looks each time */
 	if (is_run(row))
 		r = mk_run_touch(call, conn, row->of,
 				 row->verb == MK_OUT_POINT ? MK_TOUCH_LOGGED : MK_TOUCH_ROW);
@@ -124,8 +134,14 @@ int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_
 		return set_deleted(call, conn, row->of, 0);
 	case MK_OUT_EXPERIMENT_RENAME:
 		return set_name(call, conn, row->of, row->value);
+	case MK_OUT_ALIAS_SET:
+	case MK_OUT_ALIAS_REMOVE:
+	case MK_OUT_MODEL_DESCRIBE:
+	case MK_OUT_VERSION_DESCRIBE:
+		return mk_model_out_apply(call, conn, row);
 	case MK_OUT_POINT:
 	case MK_OUT_EXPERIMENT_MAKE:
+	case MK_OUT_FILE:
 	case MK_OUT_VERBS:
 		break;
 	}
@@ -352,7 +368,11 @@ static int answered(struct mk_call *call, struct mk_conn *conn, const struct mk_
 	int r = mk_domain_run(call, conn, "DELETE FROM outbox_away WHERE project_id = ?1",
 			      row->project_id, 0);
 
-	return r < 0 ? r : mk_domain_run(call, conn,
+	if (r < 0 || mk_out_noun(row) == MK_OUT_OF_FILE)
+		return r;
+	if (mk_out_noun(row) == MK_OUT_OF_MODEL)
+		return mk_model_out_written(call, conn, row);
+	return mk_domain_run(call, conn,
 			     is_run(row) ? "UPDATE runs SET written = ?2 WHERE id = ?1"
 					 : "UPDATE experiments SET written = ?2 WHERE id = ?1",
 			     row->of, mk_now_real());
@@ -411,6 +431,12 @@ static int path_of(struct mk_call *call, struct mk_conn *conn, const struct mk_o
 		[MK_OUT_TAG] = "/tags/",      [MK_OUT_TAG_REMOVE] = "/tags/",
 	};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+
+	if (mk_out_noun(row) == MK_OUT_OF_FILE)
+		return mk_upload_out_path(call, conn, row->of, ret);
+	if (mk_out_noun(row) == MK_OUT_OF_MODEL)
+		return mk_model_out_path(call, conn, row, ret);
+
 	int r = is_run(row)
 			? mk_prepare(call, conn,
 				     "SELECT p.name, o.dir, o.deleted <> 0 FROM runs o JOIN projects p"
@@ -494,6 +520,13 @@ static int take_back(struct mk_call *call, struct mk_conn *conn, const struct mk
 				     "DELETE FROM outbox WHERE object = 'experiment:' || ?1"
 				     " AND id <> ?2",
 				     row->of, row->id);
+	case MK_OUT_FILE:
+		return mk_upload_out_take_back(call, conn, row->of);
+	case MK_OUT_ALIAS_SET:
+	case MK_OUT_ALIAS_REMOVE:
+	case MK_OUT_MODEL_DESCRIBE:
+	case MK_OUT_VERSION_DESCRIBE:
+		return mk_model_out_take_back(call, conn, row);
 	case MK_OUT_VERBS:
 		break;
 	}
@@ -504,6 +537,9 @@ static int take_back(struct mk_call *call, struct mk_conn *conn, const struct mk
 static int forget_said(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
 	int r;
+
+	if (is_apart(row))
+		return 0; /* it is soon */
 
 	if (is_run(row))
 		return mk_domain_run(call, conn,

@@ -21,6 +21,7 @@
 #include "connect/tracking/tracking.h"
 #include "domain/domain.h"
 #include "domain/index.h"
+#include "domain/upload.h"
 
 enum { FAILURES = 3, WHOLE_AFTER = 4 };
 static const int64_t linger = 200 * MK_MS;    /* what a loop writes is sent together */
@@ -29,7 +30,7 @@ static const int64_t longest = 60 * MK_SEC;
 
 struct sending {
 	struct mantik *m;
-	int64_t project_id;
+	struct mk_out_queue queue;
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *store;
 	size_t most;  /* points of a batch */
@@ -50,6 +51,9 @@ static bool is_refusal(int r)
 	case E2BIG:
 	case EFBIG:
 	case ENAMETOOLONG:
+	case EISDIR:
+	case ENOTDIR:
+	case EILSEQ:
 	case EROFS:
 		return true;
 	}
@@ -238,6 +242,16 @@ static int say(struct mk_call *call, const struct sending *s, const struct mk_ou
 		return ops->experiment_rename(call, s->store, row->remote_id, row->value);
 	case MK_OUT_EXPERIMENT_TAG:
 		return ops->experiment_tag(call, s->store, row->remote_id, row->key, row->value);
+	case MK_OUT_FILE:
+		return mk_upload_send(call, s->m, row->of);
+	case MK_OUT_ALIAS_SET:
+		return ops->alias_set(call, s->store, row->remote_id, row->key, row->value);
+	case MK_OUT_ALIAS_REMOVE:
+		return ops->alias_remove(call, s->store, row->remote_id, row->key);
+	case MK_OUT_MODEL_DESCRIBE:
+		return ops->model_describe(call, s->store, row->remote_id, row->value);
+	case MK_OUT_VERSION_DESCRIBE:
+		return ops->version_describe(call, s->store, row->remote_id, row->key, row->value);
 	case MK_OUT_POINT:
 	case MK_OUT_VERBS:
 		break;
@@ -269,6 +283,8 @@ static int refuse(struct mk_call *call, struct sending *s, const struct mk_outs 
 	call->error = (struct mk_error){};
 	error.code = -r;
 	r = mk_outbox_refused(call, s->m, rows, &error);
+	if (r == 0 && rows->v[0].verb == MK_OUT_FILE)
+		mk_upload_forget(s->m, rows->v[0].value);
 	free(error.text);
 	free(error.remote);
 	free(error.detail);
@@ -280,7 +296,7 @@ static int send_rows(struct mk_call *call, struct sending *s, struct mk_outs *ro
 	bool may_send = true;
 	int r = 0;
 
-	if (!s->ops->log)
+	if (rows->v[0].verb != MK_OUT_FILE && !s->ops->log)
 		return mk_fail(call, EOPNOTSUPP, "a store of kind %s can only be read", s->ops->kind);
 	if (rows->v[0].verb != MK_OUT_POINT) {
 		if (rows->v[0].verb == MK_OUT_EXPERIMENT_MAKE && !rows->v[0].asked)
@@ -300,7 +316,7 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 {
 	_cleanup_outs_ struct mk_outs rows = {};
 	_cleanup_free_ char *id = NULL;
-	int r = mk_outbox_next(call, s->m, s->project_id, s->most, s->one_key, &rows, ret_due);
+	int r = mk_outbox_next(call, s->m, &s->queue, s->most, s->one_key, &rows, ret_due);
 
 	if (r < 0 || !rows.n)
 		return r;
@@ -346,15 +362,16 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	r = mk_outbox_later(call, s->m, rows.v,
 			    is_away(was) ? 0 : mk_now_real() + (lost ? 300 * MK_MS : backoff(tries)));
 	if (r == 0 && (is_away(was) || (!lost && ++s->failures >= FAILURES))) {
-		r = mk_outbox_away(call, s->m, s->project_id, words);
+		r = mk_outbox_away(call, s->m, s->queue.project_id, words);
 		return r < 0 ? r : mk_fail(call, -was, "%s", words);
 	}
 	return r < 0 ? r : 1;
 }
 
-int mk_outbox_send(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret_due)
+int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
+		   int64_t *ret_due)
 {
-	struct sending s = {.m = m, .project_id = project_id, .most = MK_T_MAX_POINTS};
+	struct sending s = {.m = m, .queue = *queue, .most = MK_T_MAX_POINTS};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_free_ char *connection = NULL;
 	int r = mk_db_read(call, m->db,
@@ -364,7 +381,7 @@ int mk_outbox_send(struct mk_call *call, struct mantik *m, int64_t project_id, i
 	*ret_due = 0;
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, project_id);
+	mk_bind_int(stmt, 1, queue->project_id);
 	r = mk_step(call, stmt);
 	if (r <= 0)
 		return r;
@@ -376,7 +393,7 @@ int mk_outbox_send(struct mk_call *call, struct mantik *m, int64_t project_id, i
 		_cleanup_call_ struct mk_call own;
 
 		mk_call_init(&own);
-		(void)!mk_outbox_away(&own, m, project_id, words ? words : strerror(-r));
+		(void)!mk_outbox_away(&own, m, queue->project_id, words ? words : strerror(-r));
 		return r;
 	}
 	do

@@ -88,17 +88,15 @@ static int can_be_written(struct mk_call *call, struct mantik *m, const struct e
 }
 
 /* The row is durable: should mantikd not start now, the next one finds it. */
-static int write_edit(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
-		      struct edit *edit)
+int mk_outbox_write(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
+		    void *arg, struct mk_out *row)
 {
 	int64_t first = call->unsent.first, last = call->unsent.last;
 	int64_t wait = mantik_option_duration(m, "submit_wait");
-	int r = can_be_written(call, m, edit);
+	int r;
 
-	if (r < 0)
-		return r;
-	edit->row.wanted = durable == MK_DURABLE ? mk_now_real() + wait : 0;
-	r = mk_domain_write(call, m, durable, fn, edit);
+	row->wanted = durable == MK_DURABLE ? mk_now_real() + wait : 0;
+	r = mk_domain_write(call, m, durable, fn, arg);
 	if (r < 0) {
 		call->unsent.first = first;
 		call->unsent.last = last;
@@ -112,6 +110,14 @@ static int write_edit(struct mk_call *call, struct mantik *m, enum mk_durable du
 	mk_call_init(&own);
 	(void)!mantik_poke(&own, m);
 	return 1;
+}
+
+static int write_edit(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
+		      struct edit *edit)
+{
+	int r = can_be_written(call, m, edit);
+
+	return r < 0 ? r : mk_outbox_write(call, m, durable, fn, edit, &edit->row);
 }
 
 /* The row's object and project. EROFS: the run is deleted, if it has to be alive. */

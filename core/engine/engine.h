@@ -63,6 +63,7 @@ struct task {
 	int result;
 	char *id;	     /* SUBMIT */
 	int64_t project_id;  /* SENT: only news of the outbox */
+	bool files;
 	int64_t run_id;	     /* CLEAN: and the next two */
 	char *uid;
 	char *workdir;
@@ -105,11 +106,12 @@ void engine_poll_remove(struct engine *e, int fd);
 void engine_task_run(struct engine *e, struct task *task);
 
 /* From a lane thread: the sender of a project is done. */
-void engine_sent(struct engine *e, int64_t project_id);
+void engine_sent(struct engine *e, int64_t project_id, bool files);
 
 /* outbox.c */
 int outbox_look(struct engine *e) _must_check_;
-void outbox_done(struct engine *e, int64_t project_id);
+struct mk_out_queue;
+void outbox_done(struct engine *e, const struct mk_out_queue *queue);
 int64_t outbox_clock(struct engine *e, bool *ret_busy);
 bool outbox_idle(struct engine *e); /* nothing that mantikd would stay for */
 void outbox_cancel(struct engine *e);

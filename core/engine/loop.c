@@ -18,6 +18,8 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "db/lease.h"
+#include "domain/outbox.h"
+#include "domain/upload.h"
 #include "engine/poke.h"
 
 enum { THREADS = 4, EVENTS = 64, MAX_LINE = 4096 };
@@ -99,13 +101,14 @@ static void come_back(struct task *task)
 	(void)eventfd_write(e->done_fd, 1);
 }
 
-void engine_sent(struct engine *e, int64_t project_id)
+void engine_sent(struct engine *e, int64_t project_id, bool files)
 {
 	struct task *task = mk_new(struct task);
 
 	task->kind = TASK_SENT;
 	task->engine = e;
 	task->project_id = project_id;
+	task->files = files;
 	come_back(task);
 }
 
@@ -193,7 +196,7 @@ static void take_done(struct engine *e)
 		if (!task)
 			return;
 		if (task->kind == TASK_SENT) {
-			outbox_done(e, task->project_id);
+			outbox_done(e, &(struct mk_out_queue){task->project_id, task->files});
 			free(task);
 		} else {
 			engine_task_done(e, task);
@@ -377,6 +380,8 @@ int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
 	r = setup(&e, signals);
 	if (r >= 0)
 		r = submit_resume(&e);
+	if (r >= 0)
+		mk_upload_sweep(&e.call, m);
 	if (r >= 0)
 		r = loop(&e, signals, idle, beat, arg);
 	if (r < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mantikd and the outbox: one sender a project, at work in the lane of its store, never two at a
- * time. A store that does not answer is tried again after 1, 2, 4 … 60 s, or when somebody writes or
+ * mantikd and the outbox: one sender a project (and one for its files), in a lane of its own, never
+ * two at a time. A store that does not answer is tried again after 1, 2, 4 … 60 s, or when somebody writes or
  * asks. After ten minutes without an answer mantikd does not stay for its sake: the rows stay, and
  * the next mount or command starts it again.
  */
@@ -19,7 +19,7 @@ static const int64_t stay = 600 * MK_SEC, longest = 60 * MK_SEC;
 struct sender {
 	struct sender *next;
 	struct engine *engine;
-	int64_t project_id;
+	struct mk_out_queue queue;
 	struct mk_lane_work work;
 	struct mk_call call;
 	bool at_work, rung;
@@ -41,13 +41,14 @@ static void run_sender(struct mk_lane_work *work)
 {
 	struct sender *s = sender_of(work);
 
-	s->result = mk_outbox_send(&s->call, s->engine->m, s->project_id, &s->due_real);
-	engine_sent(s->engine, s->project_id);
+	s->result = mk_outbox_send(&s->call, s->engine->m, &s->queue, &s->due_real);
+	engine_sent(s->engine, s->queue.project_id, s->queue.files);
 }
 
 static void start(struct sender *s)
 {
-	_cleanup_free_ char *lane = mk_strf("outbox:%lld", (long long)s->project_id);
+	_cleanup_free_ char *lane = mk_strf("outbox:%lld%s", (long long)s->queue.project_id,
+					   s->queue.files ? ":files" : "");
 
 	mk_call_init(&s->call);
 	s->call.may_wait = MK_ANY;
@@ -63,16 +64,16 @@ static void start(struct sender *s)
 	}
 }
 
-static struct sender *find(struct engine *e, int64_t project_id)
+static struct sender *find(struct engine *e, const struct mk_out_queue *queue)
 {
 	struct sender *s = e->senders;
 
-	while (s && s->project_id != project_id)
+	while (s && (s->queue.project_id != queue->project_id || s->queue.files != queue->files))
 		s = s->next;
 	if (s)
 		return s;
 	s = mk_new(struct sender);
-	*s = (struct sender){.next = e->senders, .engine = e, .project_id = project_id};
+	*s = (struct sender){.next = e->senders, .engine = e, .queue = *queue};
 	e->senders = s;
 	return s;
 }
@@ -81,14 +82,14 @@ static struct sender *find(struct engine *e, int64_t project_id)
  * with a store that fails. */
 int outbox_look(struct engine *e)
 {
-	_cleanup_free_ int64_t *ids = NULL;
+	_cleanup_free_ struct mk_out_queue *queues = NULL;
 	size_t n = 0;
 	int r = mk_outbox_unclaimed(&e->call, e->m);
 
 	if (r >= 0)
-		r = mk_outbox_projects(&e->call, e->m, &ids, &n);
+		r = mk_outbox_queues(&e->call, e->m, &queues, &n);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
-		struct sender *s = find(e, ids[i]);
+		struct sender *s = find(e, &queues[i]);
 		int64_t now = mk_now_mono();
 
 		if (s->at_work)
@@ -102,9 +103,9 @@ int outbox_look(struct engine *e)
 }
 
 /* Its thread has come back. */
-void outbox_done(struct engine *e, int64_t project_id)
+void outbox_done(struct engine *e, const struct mk_out_queue *queue)
 {
-	struct sender *s = find(e, project_id);
+	struct sender *s = find(e, queue);
 	int64_t now = mk_now_mono();
 
 	if (!s->at_work)
@@ -147,13 +148,13 @@ int64_t outbox_clock(struct engine *e, bool *ret_busy)
 
 bool outbox_idle(struct engine *e)
 {
-	_cleanup_free_ int64_t *ids = NULL;
+	_cleanup_free_ struct mk_out_queue *queues = NULL;
 	size_t n = 0;
 
-	if (mk_outbox_projects(&e->call, e->m, &ids, &n) < 0)
+	if (mk_outbox_queues(&e->call, e->m, &queues, &n) < 0)
 		return true;
 	for (size_t i = 0; i < n; i++) {
-		struct sender *s = find(e, ids[i]);
+		struct sender *s = find(e, &queues[i]);
 
 		if (!s->failing || mk_now_mono() < s->failing + stay)
 			return false;

@@ -414,6 +414,12 @@ int fs_access(struct mk_call *call, struct fs_tree *tree, struct fs_node *node, 
 		if (r < 0)
 			return r;
 		mode = st.mode ? st.mode : mode;
+	} else if (mask & W_OK && at.row->put) {
+		int r = at.row->stat(&at, &st);
+
+		if (r < 0)
+			return r;
+		mode = st.mode ? st.mode : mode;
 	}
 
 	if (mask & W_OK && !S_ISLNK(mode)) {

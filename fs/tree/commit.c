@@ -183,7 +183,7 @@ static int remember(struct fs_at *at, struct fs_handle *handle, int r)
  * Is this close the last of its process? The kernel does not say which descriptor was closed: those
  * that are left are its own copies if there are more of them than other open files of this text.
  */
-static bool is_last_close(struct fs_at *at, struct fs_handle *handle)
+bool fs_is_last_close(struct fs_at *at, struct fs_handle *handle)
 {
 	int left = fs_who_writes(at), others = 0;
 
@@ -200,7 +200,7 @@ static bool is_last_close(struct fs_at *at, struct fs_handle *handle)
 /* `touch params/x`: no value came, so there is none. Told at the close, which alone knows. */
 static int made_nothing(struct fs_at *at, struct fs_handle *handle)
 {
-	if (!handle->created || at->row->remove || !is_last_close(at, handle))
+	if (!handle->created || at->row->remove || !fs_is_last_close(at, handle))
 		return 0;
 	return mk_fail(at->call, EINVAL,
 		       "%s: a param or metric exists from its first value on and none was written: "
@@ -223,7 +223,7 @@ int fs_commit_flush(struct fs_at *at, struct fs_handle *handle, bool sync)
 	} else if (written && fs_who_killed(at->call)) {
 		handle->killed = true;
 		written = false;
-	} else if (written && !sync && !is_last_close(at, handle)) {
+	} else if (written && !sync && !fs_is_last_close(at, handle)) {
 		written = false; /* bash's dup2 in `{ a; b >&2; c; } > new` closes a copy */
 	}
 	if (!written && !sync && handle->failed && (!group || group == handle->opener)) {

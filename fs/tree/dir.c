@@ -100,7 +100,8 @@ int fs_mkdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	if (r < 0)
 		return r;
 	child = (struct fs_child){.name = name};
-	if (dir.scratch || (dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
+	if (dir.scratch ||
+	    (dir.row->flags & FS_SCRATCH && !dir.row->put && fs_scratch_name(name)))
 		r = fs_scratch_make(&dir, name, S_IFDIR | 0755, &child);
 	else if (dir.row->make)
 		r = dir.row->make(&dir, name, &child);
@@ -121,7 +122,8 @@ int fs_symlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *paren
 
 	if (r < 0)
 		return r;
-	if (!dir.scratch && !(dir.row->flags & FS_SCRATCH && fs_scratch_name(name)))
+	if (!dir.scratch &&
+	    !(dir.row->flags & FS_SCRATCH && !dir.row->put && fs_scratch_name(name)))
 		return mk_fail(call, EPERM, "%s: no link can be made here: %s", name,
 			       fs_at_hint(&dir));
 	r = fs_scratch_make(&dir, name, S_IFLNK | 0777, &child);
@@ -313,9 +315,8 @@ static bool is_below(struct fs_tree *tree, const struct fs_node *node,
 	return below;
 }
 
-/* The node of a name that was renamed, if the kernel knows it; row NULL: it stays the same. */
-static void move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_name,
-		      const struct fs_row *row)
+void fs_move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_name,
+		  const struct fs_row *row)
 {
 	fs_lock(from->tree);
 
@@ -349,14 +350,14 @@ static int rename_scratch(struct fs_at *from, struct fs_at *to_dir, const char *
 
 	if (r < 0)
 		return r;
-	move_node(from, to_dir, new_name, NULL);
+	fs_move_node(from, to_dir, new_name, NULL);
 	return 0;
 }
 
 /* (A run in deleted/ is another row.) */
 static void moved(struct fs_at *from, struct fs_at *to_dir, const char *new_name)
 {
-	move_node(from, to_dir, new_name,
+	fs_move_node(from, to_dir, new_name,
 		  from->parent == to_dir->node ? NULL : fs_placeholder(to_dir->row, 0));
 }
 
@@ -428,6 +429,15 @@ int fs_rename(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 		return mk_fail(call, EEXIST, "%s is there already", new_name);
 	if (is_there && parent == new_parent && strcmp(name, new_name) == 0)
 		return 0;
+	if (child.scratch && (child.scratch->file || to_dir.row->put)) {
+		if (!child.scratch->file || !to_dir.row->put)
+			return mk_fail(call, EPERM, "%s: only cp takes a file there", new_name);
+		if (is_there && !there.scratch)
+			return mk_fail(call, EEXIST,
+				       "%s is an artifact already: artifacts stay as they were logged",
+				       new_name);
+		return fs_staged_rename(&from, &to_dir, new_name);
+	}
 	if (child.scratch && is_there && !there.scratch) {
 		r = rename_over(&from, &to);
 		if (r == 0)

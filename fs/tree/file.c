@@ -8,6 +8,7 @@
  *	        longer when what was appended is read
  *	commit  a text being written (commit.c)      append   lines to log (commit.c)
  *	blob    bytes of a log, artifact or commit   scratch  a file of an editor
+ *	        or what is on its way to a store (staged.c)
  *	wait    parks until there is a text
  */
 #include "row.h"
@@ -21,15 +22,21 @@ int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct 
 	handle->node = at->node;
 	handle->kind = kind;
 	handle->flags = flags;
-	if (kind == FS_H_COMMIT || kind == FS_H_APPEND) /* /proc costs more than an open */
-		handle->opener = fs_who_group(at->call);
+
+	bool staged = kind == FS_H_SCRATCH && at->scratch->file;
+	bool writes = (flags & O_ACCMODE) != O_RDONLY;
+
+	if (kind == FS_H_COMMIT || kind == FS_H_APPEND || (staged && writes))
+		handle->opener = fs_who_group(at->call); /* /proc costs more than an open */
 	handle->staged.limit = MK_LIMIT_TEXT;
 	handle->staged.secret = at->row->flags & FS_SECRET;
 	pthread_mutex_init(&handle->lock, NULL);
 	fs_lock(at->tree);
 	at->node->refs++;
 	at->tree->n_handles++;
-	if ((kind == FS_H_COMMIT && (flags & O_ACCMODE) != O_RDONLY) || kind == FS_H_APPEND) {
+	if (staged)
+		at->scratch->opens++;
+	if (((kind == FS_H_COMMIT || staged) && writes) || kind == FS_H_APPEND) {
 		handle->next_writer = at->tree->writers;
 		at->tree->writers = handle;
 	}
@@ -50,6 +57,13 @@ static void handle_free(struct fs_tree *tree, struct fs_handle *handle)
 	pthread_mutex_destroy(&handle->lock);
 	fs_lock(tree);
 	tree->n_handles--;
+	if (handle->kind == FS_H_SCRATCH) {
+		struct fs_scratch *s = handle->node->aux;
+
+		/* Put, or given up: what the kernel still knows of it needs no bytes. */
+		if (s->file && --s->opens == 0 && !s->parent)
+			mk_staged_empty(s->file);
+	}
 	for (struct fs_handle **p = &tree->writers; *p; p = &(*p)->next_writer)
 		if (*p == handle) {
 			*p = handle->next_writer;
@@ -180,6 +194,13 @@ static int may_open(struct fs_at *at, int flags)
 
 	if (r < 0)
 		return r;
+	if (at->scratch && at->scratch->put)
+		return mk_fail(at->call, EEXIST, "%s is on its way to its tracking server: it stays "
+			       "as it is", at->name);
+	if (!at->scratch && fs_staged_lenient(at))
+		return mk_fail(at->call, EEXIST,
+			       "%s is an artifact already: artifacts stay as they were logged; copy "
+			       "it under another name", at->name);
 	if (!at->scratch && !at->row->commit && !at->row->append)
 		return mk_fail(at->call, EPERM, "%s is made by the tree and cannot be written: %s",
 			       at->name, fs_at_hint(at));
@@ -211,7 +232,12 @@ static int open_at(struct fs_at *at, int flags, struct fs_handle **ret, struct f
 		return r;
 	switch (kind) {
 	case FS_H_SCRATCH:
-		r = flags & O_TRUNC ? fs_scratch_resize(at->call, at->tree, at->scratch, 0) : 0;
+		if (flags & O_TRUNC)
+			r = at->scratch->file ?
+				    fs_staged_resize(at, handle, 0) :
+				    fs_scratch_resize(at->call, at->tree, at->scratch, 0);
+		/* Not through the page cache: pages of a mapping would come after the close. */
+		reply->direct_io = at->scratch->file;
 		break;
 	case FS_H_COMMIT:
 		reply->direct_io = true;
@@ -336,7 +362,9 @@ ssize_t fs_read(struct mk_call *call, struct fs_tree *tree, struct fs_handle *ha
 	fs_at_node(call, handle->node, tree, &at);
 	switch (handle->kind) {
 	case FS_H_SCRATCH:
-		return fs_scratch_read(tree, at.scratch, buf, len, offset);
+		return at.scratch->file ?
+			       mk_staged_read(call, at.scratch->file, buf, len, offset) :
+			       fs_scratch_read(tree, at.scratch, buf, len, offset);
 	case FS_H_COMMIT:
 		return fs_commit_read(&at, handle, buf, len, offset);
 	case FS_H_WAIT:
@@ -384,7 +412,9 @@ ssize_t fs_write(struct mk_call *call, struct fs_tree *tree, struct fs_handle *h
 	fs_at_node(call, handle->node, tree, &at);
 	switch (handle->kind) {
 	case FS_H_SCRATCH:
-		return fs_scratch_write(call, tree, at.scratch, data, len, offset);
+		return at.scratch->file ?
+			       fs_staged_write(&at, handle, data, len, offset) :
+			       fs_scratch_write(call, tree, at.scratch, data, len, offset);
 	case FS_H_COMMIT:
 		return fs_commit_write(&at, handle, data, len, offset);
 	case FS_H_APPEND:
@@ -398,9 +428,12 @@ int fs_flush(struct mk_call *call, struct fs_tree *tree, struct fs_handle *handl
 {
 	struct fs_at at;
 
-	if (handle->kind != FS_H_COMMIT && handle->kind != FS_H_APPEND)
+	if (handle->kind != FS_H_COMMIT && handle->kind != FS_H_APPEND &&
+	    handle->kind != FS_H_SCRATCH)
 		return 0;
 	fs_at_node(call, handle->node, tree, &at);
+	if (handle->kind == FS_H_SCRATCH)
+		return at.scratch->file ? fs_staged_flush(&at, handle) : 0;
 	if (handle->kind == FS_H_APPEND)
 		return fs_append_flush(&at, handle);
 	return fs_commit_flush(&at, handle, false);
@@ -420,6 +453,8 @@ bool fs_release_may_wait(struct fs_handle *handle)
 {
 	if (handle->kind == FS_H_APPEND)
 		return handle->staged.len > 0;
+	if (handle->kind == FS_H_SCRATCH) /* a staged file is put, which goes to the disk */
+		return handle->opener;
 	return handle->kind == FS_H_COMMIT && !handle->killed &&
 	       (handle->written || handle->created || (handle->truncated && !(handle->node->row->flags & FS_ORDER)));
 }
@@ -433,6 +468,8 @@ void fs_release(struct mk_call *call, struct fs_tree *tree, struct fs_handle *ha
 		fs_commit_release(&at, handle);
 	else if (handle->kind == FS_H_APPEND)
 		fs_append_release(&at, handle);
+	else if (handle->kind == FS_H_SCRATCH && at.scratch->file)
+		fs_staged_release(&at, handle);
 	fs_drop(tree, handle);
 }
 
@@ -449,6 +486,8 @@ static int set_size(struct fs_at *at, struct fs_handle *handle, int64_t size)
 
 	if (r < 0)
 		return r;
+	if (at->scratch && at->scratch->file)
+		return fs_staged_resize(at, handle, size);
 	if (at->scratch)
 		return size < 0 ? -EINVAL :
 				  fs_scratch_resize(at->call, at->tree, at->scratch, (size_t)size);
@@ -497,11 +536,13 @@ int fs_setattr(struct mk_call *call, struct fs_tree *tree, struct fs_node *node,
 			at.scratch->mode = (at.scratch->mode & S_IFMT) | (st->st_mode & 07777);
 		if (set & FS_SET_MTIME)
 			at.scratch->mtime = st->st_mtim.tv_sec * MK_SEC + st->st_mtim.tv_nsec;
+		if (set & FS_SET_MTIME && at.scratch->file)
+			mk_staged_touch(at.scratch->file, at.scratch->mtime);
 		fs_unlock(tree);
 	} else if (set & (FS_SET_MODE | FS_SET_OWNER | FS_SET_MTIME)) {
 		/* Editors, cp -p and rsync set them on what they wrote; mode and times are the
 		 * tree's, so nothing comes of it. Elsewhere it is refused. */
-		if (!at.row->commit && !at.row->append)
+		if (!at.row->commit && !at.row->append && !fs_staged_lenient(&at))
 			return mk_fail(call, EPERM, "%s: mode, owner and times are the tree's",
 				       at.name);
 	}
@@ -538,7 +579,9 @@ int fs_create(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent
 	} else if (r == -ENOENT) {
 		mk_error_clear(call);
 		child = (struct fs_child){.name = name};
-		if (dir.scratch ||
+		if (dir.row->put)
+			r = fs_staged_make(&dir, name, mode, flags, &child);
+		else if (dir.scratch ||
 		    (dir.row->flags & FS_SCRATCH &&
 		     (fs_scratch_name(name) || (flags & O_EXCL && fs_scratch_random(name)))))
 			r = fs_scratch_make(&dir, name, S_IFREG | (mode & 0777), &child);

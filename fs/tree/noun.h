@@ -106,9 +106,15 @@ int fs_metrics_table_show(struct fs_at *at, struct mk_buf *text);
 /* nouns/bytes.c: logs/ (which: enum mk_log), and files (which: enum fs_files_kind) */
 int fs_joblog_stat(struct fs_at *at, struct fs_stat *st);
 int fs_joblog_bytes(struct fs_at *at, struct mk_blob **ret);
-enum fs_files_kind { FS_FILES_ARTIFACTS, FS_FILES_RUN_MODEL, FS_FILES_VERSION };
+/* (apart from fs_keys_kind: both have directories that are only made) */
+enum fs_files_kind { FS_FILES_ARTIFACTS = 16, FS_FILES_RUN_MODEL, FS_FILES_VERSION };
 int fs_files_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_files_find(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_files_make(struct fs_at *at, const char *name, struct fs_child *child);
+int fs_files_remove(struct fs_at *at);
+int fs_files_may_put(struct fs_at *at, const char *name);
+int fs_files_put(struct fs_at *at, const char *name, struct mk_staged *staged);
+int fs_artifacts_stat(struct fs_at *at, struct fs_stat *st);
 int fs_file_stat(struct fs_at *at, struct fs_stat *st);
 int fs_file_bytes(struct fs_at *at, struct mk_blob **ret);
 int fs_file_link(struct fs_at *at, struct mk_buf *target);
@@ -121,6 +127,8 @@ int fs_model_stat(struct fs_at *at, struct fs_stat *st);
 int fs_versions_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg);
 int fs_versions_find(struct fs_at *at, const char *name, struct fs_child *child);
 int fs_version_stat(struct fs_at *at, struct fs_stat *st);
+int fs_model_yaml_stat(struct fs_at *at, struct fs_stat *st);
+int fs_model_yaml_commit(struct fs_at *at, struct fs_commit *commit);
 int fs_version_show(struct fs_at *at, struct mk_buf *text);
 int fs_alias_link(struct fs_at *at, struct mk_buf *target);
 int fs_run_models_stat(struct fs_at *at, struct fs_stat *st);

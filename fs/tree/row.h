@@ -8,6 +8,7 @@
  *	text.c       rendered texts and their cache                list.c    directories
  *	file.c       open, read, release                           commit.c  write, flush, answers
  *	scratch.c    files of editors, in memory                   dir.c     mkdir rmdir unlink rename
+ *	staged.c     files on their way to a tracking store, on disk
  *	who.c        what /proc says about the asker               stats.c   counters, log
  *	remover.c    who takes a run apart
  *
@@ -34,6 +35,7 @@
 #include <mantik/run.h>
 #include <mantik/site.h>
 #include <mantik/trace.h>
+#include <mantik/upload.h>
 
 #include "tree.h"
 
@@ -63,6 +65,7 @@ enum {
 	FS_KEYS = 64,	/* top directory of keys: the names below it, joined by `/`, are the key */
 	FS_VALUE = 128, /* `a%` is the value of the key `a` */
 	FS_SECRET = 256, /* what is written may hold secrets: never read back, wiped from memory */
+	FS_STAGED = 512, /* cp -p and tar set modes and times here: nothing comes of it */
 };
 
 struct fs_at;
@@ -115,6 +118,10 @@ struct fs_row {
 	int (*find)(struct fs_at *at, const char *name, struct fs_child *child);
 	int (*make)(struct fs_at *at, const char *name, struct fs_child *child);   /* mkdir */
 	int (*create)(struct fs_at *at, const char *name, struct fs_child *child); /* a new file */
+	/* … whose bytes are staged on disk (staged.c): may it be made, and here it is, whole. A
+	 * name NULL: is anything taken here at all? */
+	int (*may_put)(struct fs_at *at, const char *name);
+	int (*put)(struct fs_at *at, const char *name, struct mk_staged *staged);
 };
 
 extern const struct fs_row fs_root_row;
@@ -268,6 +275,9 @@ struct fs_scratch {
 	int64_t mtime;
 	char *data; /* of a file; target of a link */
 	size_t len, cap;
+	struct mk_staged *file; /* its bytes are on disk; NULL: data. Set once, while it is made */
+	bool busy, put;		/* … it is being put, it was */
+	int opens;		/* … handles of it */
 	struct fs_scratch *next;
 };
 enum {
@@ -282,6 +292,19 @@ struct fs_away {
 	uint64_t seen; /* generation it had */
 	int64_t until;
 };
+
+/* staged.c */
+int fs_staged_make(struct fs_at *dir, const char *name, mode_t mode, int flags,
+		   struct fs_child *child);
+ssize_t fs_staged_write(struct fs_at *at, struct fs_handle *handle, const void *data, size_t len,
+			int64_t offset);
+int fs_staged_resize(struct fs_at *at, struct fs_handle *handle, int64_t size);
+int fs_staged_flush(struct fs_at *at, struct fs_handle *handle);
+void fs_staged_release(struct fs_at *at, struct fs_handle *handle);
+/* A staged file to another name: of a temporary one, or of what it is to be. */
+int fs_staged_rename(struct fs_at *from, struct fs_at *to_dir, const char *name);
+/* Mode, owner and times may be set, and nothing comes of it. */
+bool fs_staged_lenient(struct fs_at *at);
 
 bool fs_scratch_name(const char *name);
 bool fs_scratch_random(const char *name); /* also a person's, unless made with O_EXCL */
@@ -423,6 +446,11 @@ struct fs_handle {
 int fs_handle_new(struct fs_at *at, enum fs_handle_kind kind, int flags, struct fs_handle **ret);
 void fs_dir_close(struct fs_handle *handle);
 
+/* Is this close the last of its process, of the descriptors it has of this file? */
+bool fs_is_last_close(struct fs_at *at, struct fs_handle *handle);
+/* dir.c: the node of a name that was renamed, if the kernel knows it; row NULL: it stays the same. */
+void fs_move_node(struct fs_at *from, struct fs_at *to_dir, const char *new_name,
+		  const struct fs_row *row);
 int fs_commit_open(struct fs_at *at, struct fs_handle *handle);
 ssize_t fs_commit_read(struct fs_at *at, struct fs_handle *handle, void *buf, size_t len,
 		       int64_t offset);

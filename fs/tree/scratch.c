@@ -130,6 +130,8 @@ void fs_scratch_unref_locked(struct fs_tree *tree, struct fs_scratch *s)
 	tree->scratch_bytes -= s->cap;
 	free(s->data);
 	s->data = NULL;
+	mk_staged_free(s->file);
+	s->file = NULL;
 	s->len = s->cap = 0;
 	sweep(tree);
 }
@@ -177,6 +179,8 @@ void fs_scratch_remove(struct fs_tree *tree, struct fs_scratch *s)
 	s->parent = NULL;
 	if (parent) {
 		tree->n_scratch--;
+		if (s->file && !s->opens) /* the kernel may know it for long */
+			mk_staged_empty(s->file);
 		fs_scratch_unref_locked(tree, s);
 	}
 	fs_unlock(tree);
@@ -263,6 +267,13 @@ void fs_scratch_stat(struct fs_at *at, struct fs_stat *st)
 		.mtime = at->scratch->mtime,
 		.mode = at->scratch->mode,
 	};
+	if (at->scratch->file) {
+		struct mk_staged_stat staged;
+
+		mk_staged_stat(at->scratch->file, &staged);
+		st->size = staged.size;
+		st->mtime = staged.mtime;
+	}
 	fs_unlock(at->tree);
 }
 
@@ -373,6 +384,7 @@ void fs_scratch_free(struct fs_tree *tree)
 		next = s->next;
 		free(s->name);
 		free(s->data);
+		mk_staged_free(s->file);
 		free(s);
 	}
 }

@@ -79,7 +79,17 @@ static const struct fs_row metric_rows[3] = {
 	{}
 
 static const struct fs_row artifact_rows[4];
-static const struct fs_row artifact_rows[4] = {FILE_ROWS(artifact_rows, FS_FILES_ARTIFACTS)};
+static const struct fs_row artifact_rows[4] = {
+	{.name = "{dir}", .mode = SHOWN_DIR, .class = FS_ENDED, .which = FS_FILES_ARTIFACTS,
+	 .flags = FS_SCRATCH | FS_STAGED, .children = artifact_rows, .stat = fs_file_stat,
+	 .list = fs_files_list, .find = fs_files_find, .make = fs_files_make,
+	 .remove = fs_files_remove, .may_put = fs_files_may_put, .put = fs_files_put},
+	{.name = "{file}", .mode = FILE_, .class = FS_ENDED, .which = FS_FILES_ARTIFACTS,
+	 .flags = FS_REMOTE | FS_STAGED, .stat = fs_file_stat, .bytes = fs_file_bytes},
+	{.name = "{link}", .mode = LINK, .class = FS_ENDED, .which = FS_FILES_ARTIFACTS,
+	 .stat = fs_file_stat, .link = fs_file_link},
+	{},
+};
 static const struct fs_row model_file_rows[4];
 static const struct fs_row model_file_rows[4] = {FILE_ROWS(model_file_rows, FS_FILES_RUN_MODEL)};
 
@@ -125,9 +135,11 @@ static const struct fs_row run_rows[] = {
 	{.name = "metrics.tsv", .mode = FILE_, .class = FS_ENDED, .which = 2,
 	 .stat = fs_info_stat, .show = fs_metrics_table_show},
 	{.name = "artifacts",
-	 .hint = "artifacts are what the job left that `artifacts:` of its spec names", .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS,
-	 .children = artifact_rows, .stat = fs_run_stat, .list = fs_files_list,
-	 .find = fs_files_find},
+	 .hint = "artifacts are what the job left that `artifacts:` of its spec names", .mode = SHOWN_DIR, .class = FS_OURS,
+	 .which = FS_FILES_ARTIFACTS, .flags = FS_KEYS | FS_SCRATCH | FS_STAGED,
+	 .children = artifact_rows, .stat = fs_artifacts_stat, .list = fs_files_list,
+	 .find = fs_files_find, .make = fs_files_make, .may_put = fs_files_may_put,
+	 .put = fs_files_put},
 	{.name = "models", .hint = "models are logged by the job, to the tracking server",
 	 .mode = SHOWN_DIR, .class = FS_OURS, .flags = FS_KEYS, .children = run_model_rows,
 	 .stat = fs_run_models_stat, .list = fs_run_models_list, .find = fs_run_models_find},
@@ -269,16 +281,16 @@ static const struct fs_row version_file_rows[4];
 static const struct fs_row version_file_rows[4] = {FILE_ROWS(version_file_rows, FS_FILES_VERSION)};
 
 static const struct fs_row version_rows[] = {
-	{.name = "model.yaml", .mode = FILE_, .class = FS_LIVE, .stat = fs_version_stat,
-	 .show = fs_version_show},
+	{.name = "model.yaml", .mode = WRITABLE, .class = FS_LIVE, .stat = fs_model_yaml_stat,
+	 .show = fs_version_show, .commit = fs_model_yaml_commit},
 	FILE_ROWS(version_file_rows, FS_FILES_VERSION),
 };
 
 static const struct fs_row model_rows[] = {
-	{.name = "{version}", .mode = SHOWN_DIR, .class = FS_SLOW, .kind = FS_VERSION,
-	 .flags = FS_KEYS, .which = FS_FILES_VERSION, .children = version_rows,
+	{.name = "{version}", .mode = DIR, .class = FS_SLOW, .kind = FS_VERSION,
+	 .flags = FS_KEYS | FS_SCRATCH, .which = FS_FILES_VERSION, .children = version_rows,
 	 .stat = fs_version_stat, .list = fs_files_list, .find = fs_files_find},
-	{.name = "{alias}", .mode = LINK, .class = FS_SLOW, .link = fs_alias_link},
+	{.name = "{alias}", .mode = LINK, .class = FS_OURS, .link = fs_alias_link},
 	{},
 };
 

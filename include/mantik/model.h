@@ -47,6 +47,16 @@ int mk_version_get(struct mk_call *call, struct mantik *m, int64_t id,
 int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id,
 		    struct mk_buf *ret) _must_check_;
 
+/* Differs when the text does; never 0. */
+uint64_t mk_version_generation(const struct mk_buf *text);
+/*
+ * A whole model.yaml in: its description, model_description and aliases are what the store is told
+ * (mantik/outbox.h: the caller waits for its answer); keys that are left out stay. `seen` as in
+ * mk_text_put(). EINVAL something else is another one than it was, EBUSY, ENOENT, EROFS.
+ */
+int mk_version_put(struct mk_call *call, struct mantik *m, int64_t id, const char *text, size_t len,
+		   uint64_t seen) _must_check_;
+
 /* The models a run logged: what they are called here, each with the store's id of it. Those of one
  * name have the first digits of the id behind it. */
 int mk_run_models(struct mk_call *call, struct mantik *m, int64_t run_id,

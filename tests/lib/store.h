@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "connect/tracking/tracking.h"
 #include "domain/index.h"
@@ -22,6 +23,9 @@ struct mk_tracking {
 	_Atomic char version; /* of all bytes; a stream of before may still go on */
 	_Atomic int64_t big;  /* bytes of big.bin */
 	_Atomic int asked, asked_files, asked_bytes;
+	int put_fails; /* errno of the next files */
+	_Atomic int puts;
+	char put_path[64], put_bytes[64]; /* the last file that was taken */
 };
 
 /* Of the run and, with other bytes, of the others. */
@@ -218,6 +222,9 @@ static inline int store_files(struct mk_call *call, struct mk_tracking *t, const
 		r = emit(arg, &file);
 		n++;
 	}
+	if (r == 0 && n < 3 && *t->put_path && is_in(path, t->put_path))
+		r = emit(arg, &(struct mk_t_file){t->put_path, false,
+						  (int64_t)strlen(t->put_bytes)});
 	if (r == 0 && n == 3) {
 		char text[16];
 
@@ -281,6 +288,33 @@ static inline int store_log(struct mk_call *call, struct mk_tracking *t, const c
 	return answer(call, t);
 }
 
+static inline int store_put_check(struct mk_call *call, struct mk_tracking *t,
+				  const char *artifact_uri, const char *path)
+{
+	(void)t;
+	(void)artifact_uri;
+	return strchr(path, '%') ? mk_fail(call, EINVAL, "fake: a name with %%") : 0;
+}
+
+/* Small ones. */
+static inline int store_put(struct mk_call *call, struct mk_tracking *t,
+			    const struct mk_t_place *place, const char *path, int fd, int64_t size)
+{
+	int r = answer(call, t);
+
+	(void)place;
+	atomic_fetch_add(&t->puts, 1);
+	if (r < 0)
+		return r;
+	if (t->put_fails)
+		return mk_fail(call, t->put_fails, "fake: takes no file");
+	memset(t->put_bytes, 0, sizeof(t->put_bytes));
+	if (pread(fd, t->put_bytes, sizeof(t->put_bytes) - 1, 0) != size)
+		return mk_fail(call, EIO, "fake: another size");
+	(void)snprintf(t->put_path, sizeof(t->put_path), "%s", path);
+	return 0;
+}
+
 static const struct mk_tracking_ops fake = {
 	.kind = "fake",
 	.close = store_close,
@@ -294,6 +328,8 @@ static const struct mk_tracking_ops fake = {
 	.versions = store_versions,
 	.log = store_log,
 	.logged = store_logged,
+	.put_check = store_put_check,
+	.put = store_put,
 };
 
 static inline int insert(struct mk_call *call, struct mk_conn *conn, void *arg)

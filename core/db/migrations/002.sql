@@ -150,6 +150,22 @@ CREATE TABLE outbox_away (
 -- When a store last took something from here: what it said before is older than that.
 ALTER TABLE runs ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE experiments ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE models ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
 -- Points in the outbox, and the length of their lines; not among count and bytes.
 ALTER TABLE metrics ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE metrics ADD COLUMN unsent_bytes INTEGER NOT NULL DEFAULT 0;
+
+-- Files on their way to a store (core/domain/upload.h). sent: when it had it; 0 it waits.
+CREATE TABLE uploads (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	project_id	INTEGER NOT NULL,
+	run_id		INTEGER NOT NULL,
+	place		TEXT NOT NULL,
+	dir		TEXT NOT NULL,		-- '' the top
+	name		TEXT NOT NULL,
+	file		TEXT NOT NULL,		-- its bytes, in <data>/uploads/ while it waits
+	size		INTEGER NOT NULL,
+	mtime		INTEGER NOT NULL,
+	sent		INTEGER NOT NULL DEFAULT 0,
+	UNIQUE (project_id, place, dir, name)
+) STRICT;

@@ -5,6 +5,8 @@
  */
 #include "../noun.h"
 
+#include <stdio.h>
+
 static bool is_live(struct fs_at *at)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
@@ -113,11 +115,18 @@ static void fill(struct fs_at *dir, const struct mk_dirent *entry, bool live,
 	child->known = child->stat.size >= 0;
 }
 
+/* Copied into, where the store takes it. */
+static mode_t mode_of(struct fs_at *at)
+{
+	return fs_staged_lenient(at) ? S_IFDIR | 0755 : 0;
+}
+
 struct emitting {
 	struct fs_at *at;
 	fs_emit *emit;
 	void *arg;
 	bool live;
+	mode_t dirs; /* mode of directories; 0: the row's */
 };
 
 static int emit_file(void *arg, const struct mk_dirent *entry)
@@ -130,23 +139,79 @@ static int emit_file(void *arg, const struct mk_dirent *entry)
 	if (e->at->row->kind == FS_VERSION && strcmp(entry->name, our_file) == 0)
 		child.name = marked_file;
 	fill(e->at, entry, e->live, &child);
+	if (entry->is_dir)
+		child.stat.mode = e->dirs;
 	return e->emit(e->arg, &child);
+}
+
+/* A directory of artifacts that mkdir made, and nothing is in it at the store: this mount's. */
+static bool is_made(struct fs_at *at, const char *path)
+{
+	return at->row->which == FS_FILES_ARTIFACTS && *path && fs_keydir_is(at, path);
+}
+
+static int list_files(struct fs_at *at, const struct where *where, mk_dirent_emit *emit, void *arg)
+{
+	const char *path = mk_buf_text(&where->path);
+	int r = at->row->which == FS_FILES_ARTIFACTS ?
+			mk_run_artifact_list(at->call, at->m, at->object, path, emit, arg) :
+			mk_files_list(at->call, at->m, &where->files, path, emit, arg);
+
+	if (r == -ENOENT && is_made(at, path)) {
+		mk_error_clear(at->call);
+		r = 0;
+	}
+	return r;
+}
+
+static void fill_made(struct fs_at *at, struct fs_child *child)
+{
+	child->row = fs_placeholder(at->row, 0);
+	child->stat = (struct fs_stat){
+		.size = 0,
+		.mtime = at->tree->started,
+		.mode = S_IFDIR | 0755,
+	};
+	child->known = true;
+}
+
+/* Those that mkdir made and that no file has made real. */
+static int list_made(struct fs_at *at, const char *path, fs_emit *emit, void *arg)
+{
+	_cleanup_free_ char *below = NULL;
+	_cleanup_list_ struct mk_list made = {};
+	int r;
+
+	if (at->row->which != FS_FILES_ARTIFACTS || asprintf(&below, "%s%s", path, *path ? "/" : "") < 0)
+		return 0;
+	r = fs_keydirs(at, below, &made);
+	for (size_t i = 0; i < made.n && r == 0; i++) {
+		_cleanup_free_ char *whole = NULL;
+		struct fs_child child = {.name = made.v[i]};
+		struct mk_dirent entry;
+
+		if (asprintf(&whole, "%s%s", below, made.v[i]) < 0)
+			return -ENOMEM;
+		r = mk_run_artifact_stat(at->call, at->m, at->object, whole, &entry);
+		if (r == -ENOENT) {
+			mk_error_clear(at->call);
+			fill_made(at, &child);
+			r = emit(arg, &child);
+		}
+	}
+	return r;
 }
 
 int fs_files_list(struct fs_at *at, uint64_t after, fs_emit *emit, void *arg)
 {
 	WHERE(where);
-	struct emitting e = {at, emit, arg, may_change(at)};
+	struct emitting e = {at, emit, arg, may_change(at), mode_of(at)};
 	int r = find_where(at, NULL, &where);
 
 	(void)after;
-	if (r < 0)
-		return r;
-	return at->row->which == FS_FILES_ARTIFACTS ?
-		       mk_run_artifact_list(at->call, at->m, at->object, mk_buf_text(&where.path),
-					    emit_file, &e) :
-		       mk_files_list(at->call, at->m, &where.files, mk_buf_text(&where.path),
-				     emit_file, &e);
+	if (r == 0)
+		r = list_files(at, &where, emit_file, &e);
+	return r ? r : list_made(at, mk_buf_text(&where.path), emit, arg);
 }
 
 static int get_stat(struct fs_at *at, const char *name, struct mk_dirent *ret)
@@ -154,12 +219,18 @@ static int get_stat(struct fs_at *at, const char *name, struct mk_dirent *ret)
 	WHERE(where);
 	int r = find_where(at, name, &where);
 
+	*ret = (struct mk_dirent){};
 	if (r == 0)
 		r = at->row->which == FS_FILES_ARTIFACTS ?
 			    mk_run_artifact_stat(at->call, at->m, at->object,
 						 mk_buf_text(&where.path), ret) :
 			    mk_files_stat(at->call, at->m, &where.files, mk_buf_text(&where.path),
 					  ret);
+	if (r == -ENOENT && is_made(at, mk_buf_text(&where.path))) {
+		mk_error_clear(at->call);
+		*ret = (struct mk_dirent){.is_dir = true, .mtime = at->tree->started};
+		r = 0;
+	}
 	ret->name = NULL; /* it was the end of the path */
 	return r;
 }
@@ -172,6 +243,8 @@ int fs_files_find(struct fs_at *at, const char *name, struct fs_child *child)
 	if (r < 0)
 		return r;
 	fill(at, &entry, may_change(at), child);
+	if (entry.is_dir)
+		child->stat.mode = mode_of(at);
 	return 0;
 }
 
@@ -187,6 +260,91 @@ int fs_file_stat(struct fs_at *at, struct fs_stat *st)
 	st->live = may_change(at);
 	if (!entry.is_dir && !entry.is_link && entry.executable)
 		st->mode = S_IFREG | 0555;
+	if (entry.is_dir)
+		st->mode = mode_of(at);
+	return 0;
+}
+
+int fs_artifacts_stat(struct fs_at *at, struct fs_stat *st)
+{
+	int r = fs_run_stat(at, st);
+
+	if (r == 0)
+		st->mode = mode_of(at);
+	return r;
+}
+
+/* --- copying into artifacts/ ----------------------------------------------------------------- */
+
+int fs_files_may_put(struct fs_at *at, const char *name)
+{
+	WHERE(where);
+	int r = name ? find_where(at, name, &where) : 0;
+
+	if (r == 0)
+		r = mk_upload_check(at->call, at->m, at->object,
+				    name ? mk_buf_text(&where.path) : NULL);
+	if (r == 0 && name && is_made(at, mk_buf_text(&where.path)))
+		r = mk_fail(at->call, EISDIR, "%s is a directory", name);
+	return r;
+}
+
+int fs_files_put(struct fs_at *at, const char *name, struct mk_staged *staged)
+{
+	WHERE(where);
+	int r = find_where(at, name, &where);
+
+	return r < 0 ? r
+		     : mk_upload_put(at->call, at->m, at->object, mk_buf_text(&where.path),
+				     staged);
+}
+
+/* A store has no directories but those its files are in: it is this mount's until one is. */
+int fs_files_make(struct fs_at *at, const char *name, struct fs_child *child)
+{
+	WHERE(where);
+	int r = fs_files_may_put(at, name);
+
+	if (r == 0)
+		r = find_where(at, name, &where);
+	if (r < 0)
+		return r;
+	fs_keydir_add(at, mk_buf_text(&where.path));
+	fill_made(at, child);
+	return 0;
+}
+
+static int count_file(void *arg, const struct mk_dirent *entry)
+{
+	(void)entry;
+	*(bool *)arg = true;
+	return 1;
+}
+
+int fs_files_remove(struct fs_at *at)
+{
+	_cleanup_list_ struct mk_list made = {};
+	_cleanup_free_ char *below = NULL;
+	WHERE(where);
+	bool any = false;
+	int r = find_where(at, NULL, &where);
+
+	if (r < 0)
+		return r;
+	if (is_made(at, mk_buf_text(&where.path)))
+		r = list_files(at, &where, count_file, &any);
+	else
+		any = true;
+	if (r < 0)
+		return r;
+	if (asprintf(&below, "%s/", mk_buf_text(&where.path)) < 0)
+		return -ENOMEM;
+	r = fs_keydirs(at, below, &made);
+	if (r < 0)
+		return r;
+	if (any || made.n)
+		return mk_fail(at->call, ENOTEMPTY, "%s stays: there are artifacts in it", at->name);
+	fs_keydir_remove(at, mk_buf_text(&where.path));
 	return 0;
 }
 

@@ -214,6 +214,26 @@ int fs_version_stat(struct fs_at *at, struct fs_stat *st)
 	return 0;
 }
 
+/* model.yaml: its generation is that of its text, so that nobody saves over what he has not read. */
+int fs_model_yaml_stat(struct fs_at *at, struct fs_stat *st)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+	int r = fs_version_stat(at, st);
+
+	if (r == 0)
+		r = mk_version_yaml(at->call, at->m, at->object, &text);
+	if (r < 0)
+		return r;
+	st->size = (int64_t)text.len;
+	st->generation = mk_version_generation(&text);
+	return 0;
+}
+
+int fs_model_yaml_commit(struct fs_at *at, struct fs_commit *commit)
+{
+	return mk_version_put(at->call, at->m, at->object, commit->text, commit->len, commit->seen);
+}
+
 int fs_version_show(struct fs_at *at, struct mk_buf *text)
 {
 	return mk_version_yaml(at->call, at->m, at->object, text);

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files on their way to a tracking store: kept, shown, read, sent, refused. */
+#include <dirent.h>
+#include <mantik/blob.h>
+
+#include "domain/outbox_send.h"
+#include "domain/upload.h"
+#include "store.h"
+
+struct names {
+	char text[400];
+};
+
+static int add_name(void *arg, const struct mk_dirent *entry)
+{
+	struct names *names = arg;
+	size_t len = strlen(names->text);
+
+	(void)snprintf(names->text + len, sizeof(names->text) - len, "%s%s:%lld", len ? " " : "",
+		       entry->name, (long long)(entry->is_dir ? -2 : entry->size));
+	return 0;
+}
+
+static const char *list(struct platform *p, int64_t run, const char *path)
+{
+	static struct names names;
+
+	names = (struct names){};
+	return mk_run_artifact_list(&p->call, p->m, run, path, add_name, &names) < 0 ? "(fails)"
+										     : names.text;
+}
+
+/* The whole of a small file, or "(fails)". */
+static const char *text_of(struct platform *p, int64_t run, const char *path)
+{
+	_cleanup_(mk_blob_closep) struct mk_blob *blob = NULL;
+	static char buf[100];
+	ssize_t n = mk_run_artifact_open(&p->call, p->m, run, path, &blob);
+
+	if (n == 0)
+		n = mk_blob_read(&p->call, blob, buf, sizeof(buf) - 1, 0);
+	buf[n < 0 ? 0 : n] = 0;
+	return n < 0 ? "(fails)" : buf;
+}
+
+/* How many files lie in the folder of uploads; -1: there is no folder. */
+static int kept(struct platform *p)
+{
+	_cleanup_free_ char *path = NULL;
+	struct dirent *entry;
+	int n = 0;
+
+	if (asprintf(&path, "%s/uploads", p->m->data_dir) < 0)
+		return -2;
+
+	DIR *dir = opendir(path);
+
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir)))
+		n += entry->d_name[0] != '.';
+	closedir(dir);
+	return n;
+}
+
+static int put(struct platform *p, int64_t run, const char *path, const char *text)
+{
+	struct mk_staged *staged = NULL;
+	int r = mk_staged_new(&p->call, p->m, &staged);
+
+	if (r == 0 && mk_staged_write(&p->call, staged, text, strlen(text), 0) < 0)
+		r = -EIO;
+	if (r == 0)
+		r = mk_upload_put(&p->call, p->m, run, path, staged);
+	mk_staged_free(staged);
+	return r;
+}
+
+/* What mantikd does. */
+static int send_all(struct platform *p)
+{
+	_cleanup_free_ struct mk_out_queue *queues = NULL;
+	size_t n = 0;
+	int64_t due;
+	int r = mk_outbox_queues(&p->call, p->m, &queues, &n);
+
+	if (r < 0 || !n)
+		return r < 0 ? r : -ENODATA;
+	CHECK(queues[0].files);
+	return mk_outbox_send(&p->call, p->m, &queues[0], &due);
+}
+
+/* For another try, the time has come. */
+static int hurry(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	(void)arg;
+	return mk_domain_run(call, conn, "UPDATE outbox SET try_at = 0 WHERE ?1 = 0", 0, 0);
+}
+
+#define ROOT "big.bin:3000000 empty:0 model.yaml:4 plots:-2"
+
+/* --- tests --------------------------------------------------------------------------------- */
+
+static void it_is_an_artifact_before_it_is_sent(void)
+{
+	STORE(p, t);
+	struct mk_dirent entry;
+
+	CHECK_INT(put(&p, run, "new.txt", "hello"), 0);
+	CHECK_INT(kept(&p), 1);
+	CHECK_TEXT(list(&p, run, ""), ROOT " new.txt:5");
+	CHECK_TEXT(text_of(&p, run, "new.txt"), "hello");
+	CHECK_INT(mk_run_artifact_stat(&p.call, p.m, run, "new.txt", &entry), 0);
+	CHECK_INT(entry.size, 5);
+	/* the store is away: it is there all the same */
+	later(&p);
+	t.fails = EHOSTUNREACH;
+	CHECK_TEXT(list(&p, run, ""), ROOT " new.txt:5");
+	CHECK_TEXT(text_of(&p, run, "new.txt"), "hello");
+	CHECK_INT(t.puts, 0);
+}
+
+static void directories_come_with_their_files(void)
+{
+	STORE(p, t);
+	struct mk_dirent entry;
+	int asked;
+
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	asked = t.asked_files;
+	CHECK_INT(put(&p, run, "a/b/c", "1"), 0);
+	CHECK_INT(put(&p, run, "a/b2", "22"), 0);
+	CHECK_INT(put(&p, run, "a/größe x/c", "333"), 0);
+	CHECK_INT(t.asked_files, asked); /* what the store has not is not asked for */
+	CHECK_TEXT(list(&p, run, ""), ROOT " a:-2");
+	CHECK_TEXT(list(&p, run, "a"), "b2:2 b:-2 größe x:-2");
+	CHECK_TEXT(list(&p, run, "a/b"), "c:1");
+	CHECK_INT(mk_run_artifact_stat(&p.call, p.m, run, "a/größe x", &entry), 0);
+	CHECK(entry.is_dir);
+	CHECK_INT(mk_run_artifact_stat(&p.call, p.m, run, "a/gr", &entry), -ENOENT);
+	CHECK_INT(put(&p, run, "a/b", "x"), -EEXIST);
+	CHECK_INT(put(&p, run, "a/b2/d", "x"), -ENOTDIR);
+	CHECK_INT(kept(&p), 3);
+	CHECK_INT(t.puts, 0);
+}
+
+static void what_is_there_stays(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(put(&p, run, "empty", "x"), -EEXIST);
+	CHECK_INT(put(&p, run, "plots", "x"), -EEXIST);
+	CHECK_INT(put(&p, run, "empty/x", "x"), -ENOTDIR);
+	CHECK_INT(put(&p, run, "100%25", "x"), -EINVAL);
+	CHECK(strstr(p.call.error.text, "a name with %"));
+	CHECK_INT(put(&p, run, "new", "1"), 0);
+	CHECK_INT(put(&p, run, "new", "2"), -EEXIST);
+	CHECK_TEXT(text_of(&p, run, "new"), "1");
+	CHECK_INT(kept(&p), 1);
+}
+
+/* Never a moment in which it is not listed, whichever listing comes when. */
+static void it_is_sent(void)
+{
+	STORE(p, t);
+
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+
+	t.fails = EHOSTUNREACH;
+	CHECK_INT(send_all(&p), -EHOSTUNREACH);
+	CHECK_INT(kept(&p), 1);
+	t.fails = 0;
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, hurry, NULL), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_TEXT(t.put_path, "new");
+	CHECK_TEXT(t.put_bytes, "abc");
+	CHECK_INT(kept(&p), 0);
+	/* the listing we have is older */
+	CHECK_TEXT(list(&p, run, ""), ROOT " new:3");
+	CHECK_INT(put(&p, run, "new", "x"), -EEXIST);
+	CHECK_INT(send_all(&p), -ENODATA); /* again: nothing */
+	CHECK_INT(t.puts, 2);
+	/* and this one is newer: from now on the store's word counts */
+	later(&p);
+	CHECK_TEXT(list(&p, run, ""), "big.bin:3000000 empty:0 model.yaml:4 new:3 plots:-2");
+	t.put_path[0] = 0;
+	later(&p);
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+}
+
+static void it_is_refused(void)
+{
+	STORE(p, t, .put_fails = EFBIG);
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	CHECK_TEXT(list(&p, run, ""), ROOT " new:3");
+	CHECK_INT(send_all(&p), 0);
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	CHECK_INT(kept(&p), 0);
+	t.put_fails = 0;
+	/* whoever waits for it is told */
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), -EFBIG);
+	CHECK(strstr(p.call.error.text, "takes no file"));
+	CHECK_INT(put(&p, run, "new", "x"), 0);
+}
+
+static void what_is_not_put_is_gone(void)
+{
+	STORE(p, t);
+	struct mk_staged *staged = NULL;
+	struct mk_staged_stat st;
+	char buf[10];
+
+	CHECK_INT(mk_staged_new(&p.call, p.m, &staged), 0);
+	CHECK_INT(mk_staged_write(&p.call, staged, "xyz", 3, 5), 3);
+	CHECK_INT(mk_staged_read(&p.call, staged, buf, 10, 4), 4);
+	CHECK_INT(memcmp(buf, "\0xyz", 4), 0);
+	CHECK_INT(mk_staged_resize(&p.call, staged, 6), 0);
+	mk_staged_touch(staged, 1700000000 * MK_SEC + 5);
+	mk_staged_stat(staged, &st);
+	CHECK_INT(st.size, 6);
+	CHECK_INT(st.mtime, 1700000000 * MK_SEC + 5);
+	CHECK_INT(mk_staged_write(&p.call, staged, "x", 1, -1), -EFBIG);
+	mk_staged_free(staged);
+	CHECK_INT(kept(&p), 0);
+}
+
+static void runs_of_ours_take_nothing(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(mk_upload_check(&p.call, p.m, run + 10, "x"), -EPERM);
+	CHECK_INT(mk_upload_takes(&p.call, p.m, run + 10), 0);
+	CHECK_INT(mk_upload_takes(&p.call, p.m, run), 1);
+	/* the disk is not waited for where nobody may wait */
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	p.call.may_wait = NULL;
+	CHECK_INT(put(&p, run, "x", "x"), MK_PUNT);
+	CHECK_TEXT(p.call.punt, "disk:uploads");
+	/* there the store is not asked: it would send us back */
+	later(&p);
+	CHECK_INT(put(&p, run, "x", "x"), MK_PUNT);
+	CHECK_TEXT(p.call.punt, "fake");
+	p.call.may_wait = "disk:uploads";
+	CHECK_INT(put(&p, run, "x", "x"), 0);
+	CHECK_INT(put(&p, run, "empty", "x"), -EEXIST);
+}
+
+int main(void)
+{
+	return RUN(TEST(it_is_an_artifact_before_it_is_sent),
+		   TEST(directories_come_with_their_files), TEST(what_is_there_stays),
+		   TEST(it_is_sent), TEST(it_is_refused), TEST(what_is_not_put_is_gone),
+		   TEST(runs_of_ours_take_nothing));
+}
