@@ -344,6 +344,8 @@ static int collect(struct mk_call *call, const struct job *job, int record)
 			engine_note(job, "submission", "artifacts: nothing matches %s", pattern);
 	}
 	r = make_links(&c);
+	if (r == 0)
+		r = store_copy(call, job, to, &c.files);
 	if (r < 0)
 		return r;
 	if (c.left_out > 20)
@@ -362,7 +364,7 @@ int artifacts_collect(struct mk_call *call, const struct job *job)
 	_cleanup_close_ int record = -1;
 	int r;
 
-	if (!job->plan.artifacts.n)
+	if (!job->plan.artifacts.n && !job->store)
 		return 0;
 	record = open(job->record, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (record < 0)

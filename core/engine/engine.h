@@ -8,6 +8,7 @@
  *	journal.c   the transactions		     job.c	  a job's steps
  *	watch.c	    inotify: state, logged files     harvest.c	  what a job logs by files
  *	outbox.c    writes to tracking stores	     artifacts.c  copied when it has ended
+ *	store.c	    what it logs with MLflow
  */
 #ifndef MK_ENGINE_H
 #define MK_ENGINE_H
@@ -21,6 +22,7 @@
 struct engine;
 struct harvest; /* harvest.c */
 struct sender;	/* outbox.c */
+struct store;	/* store.c */
 
 /* A run that is being worked on: its turn has come and it is not recorded to the end. */
 struct job {
@@ -44,13 +46,23 @@ struct job {
 	struct task *task; /* at work for it, or NULL */
 	struct mk_job result; /* what the site said last */
 	struct harvest *harvest;
+	struct store *store;  /* touched by its tasks only */
+	int64_t store_due;    /* mono: the next look at it */
 	bool watched;	 /* by inotify */
 	bool poll_files; /* … not completely */
 	size_t n_watches;
 	int64_t looked;	 /* mono: last look at its files */
 };
 
-enum task_kind { TASK_STAGE, TASK_SUBMIT, TASK_CANCEL, TASK_COLLECT, TASK_CLEAN, TASK_SENT };
+enum task_kind {
+	TASK_STAGE,
+	TASK_SUBMIT,
+	TASK_CANCEL,
+	TASK_COLLECT,
+	TASK_STORE,
+	TASK_CLEAN,
+	TASK_SENT,
+};
 
 struct task {
 	struct mk_lane_work work; /* first */
@@ -154,6 +166,14 @@ int harvest_pass(struct engine *e, struct job *job, bool final) _must_check_;
 /* A file under MANTIK_RUN_DIR was closed after writing, or moved there: it is complete. */
 void harvest_closed(struct job *job, const char *path);
 void harvest_free(struct harvest *harvest);
+
+/* store.c: an mlruns/ or mlflow.db the job made */
+bool store_is_there(const struct job *job);
+/* Takes in what was logged since; in a lane thread. What cannot be read now is read later. */
+int store_harvest(struct mk_call *call, struct mantik *m, struct job *job) _must_check_;
+/* Copies its artifacts into the directory `to`, counting the files. */
+int store_copy(struct mk_call *call, const struct job *job, int to, int *files) _must_check_;
+void store_free(struct store *store);
 
 /* artifacts.c: copies what the plan's globs match; in a lane thread. Complete or not at all; what
  * could not be copied is a line of the submission log. */

@@ -23,6 +23,7 @@ enum {
 	RETRY_DB_MS = 1000,
 	RETRY_FIRST_MS = 2000, /* a site that is away: doubled each time … */
 	RETRY_MOST_MS = 60000, /* … up to this */
+	STORE_MS = 1000,       /* between two looks at what MLflow wrote */
 	MAX_STARTS = 3,	       /* a job that never came to life */
 };
 
@@ -58,6 +59,7 @@ void job_free(struct engine *e, struct job *job)
 		engine_poll_remove(e, job->watch_fd);
 	mk_closep(&job->watch_fd);
 	harvest_free(job->harvest);
+	store_free(job->store);
 	mk_job_free(&job->result);
 	mk_plan_free(&job->plan);
 	mk_site_close(&job->site);
@@ -285,6 +287,24 @@ static void forget_watch(struct engine *e, struct job *job)
 	job->cancelling = false;
 }
 
+/* Nothing tells when MLflow has logged something: it is looked at each second. */
+static void look_at_store(struct engine *e, struct job *job)
+{
+	int64_t left = job->store_due - mk_now_mono();
+
+	if (!job->site.compute->caps.runs_here)
+		return;
+	if (left > 0) {
+		later(job, left / MK_MS + 1);
+		return;
+	}
+	job->store_due = mk_now_mono() + STORE_MS * MK_MS;
+	if (store_is_there(job))
+		run_for(e, job, TASK_STORE);
+	else
+		later(job, STORE_MS);
+}
+
 static enum next look_at(struct engine *e, struct job *job)
 {
 	forget_watch(e, job);
@@ -338,6 +358,7 @@ static enum next look_at(struct engine *e, struct job *job)
 		later(job, r < 0 ? RETRY_DB_MS : 0);
 	if (r < 0)
 		mk_error_clear(&e->call);
+	look_at_store(e, job);
 	return WAIT;
 }
 
@@ -499,6 +520,16 @@ static void cancelled(struct engine *e, struct job *job, struct task *task)
 	engine_advance(e, job);
 }
 
+static void stored(struct engine *e, struct job *job, struct task *task)
+{
+	if (task->result == -EINTR)
+		return; /* mantikd is told to go */
+	if (task->result < 0)
+		engine_log("%s: MLflow's store: %s", job->uid, task->call.error.text);
+	job->store_due = mk_now_mono() + STORE_MS * MK_MS;
+	engine_advance(e, job);
+}
+
 static void collected(struct engine *e, struct job *job, struct task *task)
 {
 	if (task->result < 0 && task->result == -EINTR)
@@ -537,6 +568,7 @@ void engine_task_done(struct engine *e, struct task *task)
 		[TASK_SUBMIT] = submitted,
 		[TASK_CANCEL] = cancelled,
 		[TASK_COLLECT] = collected,
+		[TASK_STORE] = stored,
 	};
 
 	if (task->kind == TASK_CLEAN) {

@@ -150,7 +150,11 @@ static void run_task(struct mk_lane_work *work)
 	} else if (task->kind == TASK_CANCEL) {
 		task->result = job->site.compute->cancel(&task->call, &job->site, job->id, job->uid);
 	} else if (task->kind == TASK_COLLECT) {
-		task->result = artifacts_collect(&task->call, job);
+		task->result = store_harvest(&task->call, task->engine->m, job);
+		if (task->result == 0)
+			task->result = artifacts_collect(&task->call, job);
+	} else if (task->kind == TASK_STORE) {
+		task->result = store_harvest(&task->call, task->engine->m, job);
 	} else {
 		struct mk_job_order order = {
 			.key = job->uid,

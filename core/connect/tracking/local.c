@@ -26,6 +26,22 @@ struct mk_refused {
 	char text[];
 };
 
+void mk_local_init_at(struct mk_local *local, struct mantik *m, const char *path, bool is_file,
+		      mk_local_told *told, void *arg)
+{
+	*local = (struct mk_local){
+		.m = m,
+		.connection = mk_strdup(strrchr(path, '/') + 1),
+		.path = mk_strdup(path),
+		.folder = mk_strdup(path),
+		.told = told,
+		.told_arg = arg,
+	};
+	if (is_file)
+		*strrchr(local->folder, '/') = 0;
+	pthread_mutex_init(&local->lock, NULL);
+}
+
 int mk_local_init(struct mk_call *call, struct mk_local *local, struct mantik *m,
 		  const char *connection)
 {
@@ -34,16 +50,13 @@ int mk_local_init(struct mk_call *call, struct mk_local *local, struct mantik *m
 
 	if (r < 0)
 		return r;
-	*local = (struct mk_local){
-		.m = m,
-		.connection = mk_strdup(connection),
-		.path = mk_url_local_path(credentials->url),
-	};
+
+	_cleanup_free_ char *path = mk_url_local_path(credentials->url);
+
+	mk_local_init_at(local, m, path, mk_url_is_sqlite(credentials->url), NULL, NULL);
+	free(local->connection);
+	local->connection = mk_strdup(connection);
 	local->workspace = mk_strdup(credentials->workspace);
-	local->folder = mk_strdup(local->path);
-	if (mk_url_is_sqlite(credentials->url))
-		*strrchr(local->folder, '/') = 0;
-	pthread_mutex_init(&local->lock, NULL);
 	mk_health_reset(connection);
 	return 0;
 }
@@ -133,6 +146,10 @@ void mk_local_refuse(struct mk_local *local, const char *what, const char *fmt, 
 	mk_call_init(&quiet);
 	(void)mk_fail(&quiet, EREMOTEIO, "%s: %.400s: %s; left out", local->connection, what,
 		      mk_buf_text(&why));
+	if (local->told) {
+		local->told(local->told_arg, quiet.error.text);
+		return;
+	}
 	mk_health_note(local->connection, EREMOTEIO, quiet.error.text, 0, 0);
 	mk_error_record(local->m, path, &quiet.error);
 }
@@ -142,7 +159,7 @@ int mk_local_note(struct mk_call *call, struct mk_local *local, int r, int64_t b
 	/* A run that is not there is an answer. */
 	int code = r >= 0 || r == -ENOENT || r == -ESTALE ? 0 : -r;
 
-	if (r != MK_PUNT && r != MK_PARK)
+	if (!local->told && r != MK_PUNT && r != MK_PARK)
 		mk_health_note(local->connection, code, call->error.text,
 			       (mk_now_mono() - began) / MK_MS, 0);
 	return r;

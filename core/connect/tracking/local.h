@@ -22,6 +22,9 @@
 #include "base/arena.h"
 #include "connect/tracking/tracking.h"
 
+/* Who is told what is left out, instead of .mantik/errors, when the store is no connection's. */
+typedef void mk_local_told(void *arg, const char *text);
+
 struct mk_refused;
 struct mk_local {
 	struct mantik *m;
@@ -29,6 +32,8 @@ struct mk_local {
 	char *path;	 /* of the folder, or of the database: absolute, as the url says it */
 	char *folder;	 /* the folder, or the one the database is in */
 	char *workspace; /* of a database; NULL: the default one */
+	mk_local_told *told;	    /* NULL: a connection's */
+	void *told_arg;
 	pthread_mutex_t lock;	    /* protects refused */
 	struct mk_refused *refused; /* told already */
 	size_t n_refused;
@@ -37,7 +42,15 @@ struct mk_local {
 /* Opens nothing. ENOENT no such connection. */
 int mk_local_init(struct mk_call *call, struct mk_local *local, struct mantik *m,
 		  const char *connection) _must_check_;
+/* A store at an absolute path that is no connection's. */
+void mk_local_init_at(struct mk_local *local, struct mantik *m, const char *path, bool is_file,
+		      mk_local_told *told, void *arg);
 void mk_local_done(struct mk_local *local);
+/* Such stores, opened: for mk_tracking_filestore and mk_tracking_sqlstore. */
+struct mk_tracking *mk_filestore_at(struct mantik *m, const char *path, mk_local_told *told,
+				    void *arg);
+struct mk_tracking *mk_sqlstore_at(struct mantik *m, const char *path, mk_local_told *told,
+				   void *arg);
 
 /*
  * The folder of the store, or the one the database is in, for openat2 below it. EHOSTUNREACH when

@@ -60,6 +60,15 @@ static void close_store(struct mk_tracking *t)
 	free(t);
 }
 
+struct mk_tracking *mk_filestore_at(struct mantik *m, const char *path, mk_local_told *told, void *arg)
+{
+	struct mk_tracking *t = mk_new(struct mk_tracking);
+
+	mk_local_init_at(&t->local, m, path, false, told, arg);
+	pthread_mutex_init(&t->lock, NULL);
+	return t;
+}
+
 static int open_store(struct mk_call *call, struct mantik *m, const char *connection,
 		      struct mk_tracking **ret)
 {

@@ -19,6 +19,16 @@ static void close_store(struct mk_tracking *t)
 	free(t);
 }
 
+struct mk_tracking *mk_sqlstore_at(struct mantik *m, const char *path, mk_local_told *told, void *arg)
+{
+	struct mk_tracking *t = mk_new(struct mk_tracking);
+	_cleanup_free_ char *scratch = mk_strf("%s/foreign", m->cache_dir);
+
+	mk_local_init_at(&t->local, m, path, true, told, arg);
+	t->db = mk_foreign_new(path, scratch);
+	return t;
+}
+
 static int open_store(struct mk_call *call, struct mantik *m, const char *connection,
 		      struct mk_tracking **ret)
 {
