@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The embedded tracking server: MLflow's REST API over our own database, served by mantikd on
+ * loopback. This header is what its rooms share:
+ *
+ *	http.c	       libmicrohttpd: the listener, limits, who may ask, bodies, answers
+ *	route.c	       which handler a method and path belong to
+ *	args.c	       typed arguments of a request, in MLflow's words when one is missing or wrong
+ *	error.c	       errno and error_code to status and MLflow's error body
+ *	routes_<x>.c   the handlers, a table of routes each
+ *
+ * A request runs from beginning to end in one thread of the server's pool; a handler may block on
+ * the database and the local disk, never on a remote. It is answered after what it did is durable
+ * against a kill.
+ *
+ * Scope: the address `http://127.0.0.1:PORT` shows all projects of ours, their experiments as
+ * `<project>/<experiment>`, but for the default project (option `tracking_project`) whose
+ * experiments have their plain names, and experiment 0 is its `Default`.
+ * `http://127.0.0.1:PORT/projects/<project>` shows one project with plain names; 0 is its `Default`.
+ * An experiment's id is our row's in decimal, a run's its uid. Projects mirrored from other
+ * tracking stores are not shown: they have a server.
+ */
+#ifndef MK_SERVE_H
+#define MK_SERVE_H
+
+#include <jansson.h>
+
+#include "core.h"
+
+struct serve_request {
+	struct mk_call *call; /* who asks, deadline, the error */
+	struct mantik *m;
+	const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
+	const char *path;   /* after the scope, decoded: /api/2.0/mlflow/runs/get (/ajax-api is /api) */
+	const char *rest;   /* what the `*` at the end of the route's path stands for, else "" */
+	json_t *in;	    /* object: the JSON body; of a GET the query's arguments as texts, those
+			       given several times as a list of texts. Owned by the server */
+	int64_t project_id; /* the scope, 0: all */
+	struct serve_file *file; /* what a handler fills to answer with bytes (serve_reply_file) */
+	int status;	    /* of an error answer once error_code is set */
+	const char *error_code; /* "RESOURCE_DOES_NOT_EXIST", …: set by serve_fail */
+};
+
+/*
+ * Answers with *ret (owned by the server afterwards; left NULL: `{}`), or with an error: a negative
+ * errno with the call's text, which error.c maps (ENOENT RESOURCE_DOES_NOT_EXIST 404, EINVAL
+ * INVALID_PARAMETER_VALUE 400, EEXIST RESOURCE_ALREADY_EXISTS 400, EROFS INVALID_STATE 400, …, else
+ * INTERNAL_ERROR 500), or what serve_fail() says.
+ */
+typedef int serve_handler(struct serve_request *rq, json_t **ret);
+
+/* A body that is not JSON (artifacts) goes to these as it comes; it is never held whole. `end` with
+ * complete=false: the client went away or too much came: undo. */
+struct serve_sink {
+	int (*begin)(struct serve_request *rq, int64_t length, void **ret_state); /* -1 unknown */
+	int (*data)(struct serve_request *rq, void *state, const void *data, size_t len);
+	int (*end)(struct serve_request *rq, void *state, bool complete, json_t **ret);
+};
+
+struct serve_route {
+	const char *method;
+	const char *path; /* "/api/2.0/mlflow/runs/get"; a `*` at the end: anything, in rq->rest */
+	serve_handler *run;
+	const struct serve_sink *sink; /* instead of run */
+};
+
+/* Tables end with a row without a path. route.c lists them. */
+extern const struct serve_route serve_experiments[]; /* routes_experiments.c */
+extern const struct serve_route serve_runs[];	     /* routes_runs.c: runs, params, tags, inputs */
+extern const struct serve_route serve_metrics[];     /* routes_metrics.c: log, batch, history */
+extern const struct serve_route serve_search[];	     /* routes_search.c: runs/search, experiments/search */
+extern const struct serve_route serve_artifacts[];   /* routes_artifacts.c */
+extern const struct serve_route serve_models[];	     /* routes_models.c: registered, versions, aliases */
+extern const struct serve_route serve_logged[];	     /* routes_logged.c: logged models */
+
+/* An error in MLflow's words: "RESOURCE_DOES_NOT_EXIST", … with its status; gives a negative errno. */
+int serve_fail(struct serve_request *rq, const char *error_code, const char *fmt, ...)
+	_printf_(3, 4) _must_check_;
+
+/*
+ * Arguments. 1: there, 0: absent (*ret untouched; with `required` that is an error), negative: of a
+ * wrong type, in the words of MLflow's own validation. Numbers come as JSON numbers or as texts.
+ * What is returned lives as long as the request.
+ */
+int serve_text(struct serve_request *rq, const char *name, bool required,
+	       const char **ret) _must_check_;
+int serve_int(struct serve_request *rq, const char *name, bool required,
+	      int64_t *ret) _must_check_;
+int serve_double(struct serve_request *rq, const char *name, bool required,
+		 double *ret) _must_check_; /* also "NaN", "Infinity", "-Infinity" */
+int serve_bool(struct serve_request *rq, const char *name, bool *ret) _must_check_;
+/* A list (one text of a GET is a list of one). */
+int serve_list(struct serve_request *rq, const char *name, bool required,
+	       json_t **ret) _must_check_;
+
+/* Answers with bytes of an open file (closed by the server); Range is obeyed. type: MIME. */
+struct serve_file {
+	int fd;
+	int64_t size;
+	const char *type;
+};
+
+/* In mantikd: listens until serve_stop. Never fails for a port that is taken: takes another one and
+ * remembers it. EADDRINUSE none is free, EACCES, ENOMEM. */
+struct serve;
+int serve_start(struct mk_call *call, struct mantik *m, struct serve **ret) _must_check_;
+void serve_stop(struct serve *serve); /* lets what is under way end, at most 5 s */
+/* Mono time of the last request, and whether some are under way now. From any thread. */
+int64_t serve_last(const struct serve *serve);
+
+#endif
