@@ -127,6 +127,13 @@ static const struct mk_option table[] = {
 		.help = "a command line for sh that prints the vault's passphrase within 10 s: pass, "
 			"secret-tool, systemd-creds",
 	},
+	{
+		.name = "tracking_project",
+		.type = MK_OPTION_TEXT,
+		.standard = "mlflow",
+		.help = "the project of experiments that are made through the tracking server "
+			"without naming one",
+	},
 };
 enum { N_OPTIONS = sizeof(table) / sizeof(*table) };
 

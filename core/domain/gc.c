@@ -30,7 +30,7 @@ static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t unti
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT id FROM runs WHERE deleted > 0 AND status >= 2"
+			   "SELECT id FROM runs WHERE deleted > 0 AND (status >= 2 OR api)"
 			   " AND remote_id IS NULL AND"
 			   " (?1 = 0 OR id = ?1) AND deleted <= ?2 ORDER BY id",
 			   &stmt);
@@ -91,6 +91,10 @@ static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
 		"DELETE FROM run_after WHERE run_id = ?1",
 		"DELETE FROM run_after WHERE other_id = ?1",
 		"DELETE FROM run_texts WHERE run_id = ?1",
+		"DELETE FROM run_datasets WHERE run_id = ?1",
+		"DELETE FROM run_models WHERE run_id = ?1",
+		"DELETE FROM run_model_inputs WHERE run_id = ?1",
+		"DELETE FROM model_points WHERE run_id = ?1",
 		"DELETE FROM runs WHERE id = ?1",
 	};
 	int64_t id = *(int64_t *)arg, project_id;
@@ -142,7 +146,7 @@ static int explain(struct mk_call *call, struct mantik *m, int64_t id)
 
 	if (r < 0)
 		return r;
-	if (!mk_status_final(run.status))
+	if (!mk_status_final(run.status) && !run.api)
 		return mk_fail(call, EBUSY, "%s: is %s", run.dir, mk_status_name(run.status));
 	if (run.deleted)
 		return mk_fail(call, EBUSY, "%s: was deleted later than that", run.dir);

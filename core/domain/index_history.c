@@ -124,7 +124,7 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 		r = mk_domain_run(call, conn, "DELETE FROM points WHERE metric_id = ?1 AND seq >= ?2",
 				  id, (int64_t)same);
 	if (r == 0)
-		r = mk_prepare(call, conn, 
+		r = mk_prepare(call, conn,
 			       "INSERT INTO points (metric_id, seq, step, value, time, minus)"
 			       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 			       &insert);

@@ -262,7 +262,8 @@ static int put_datasets(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	int r = mk_domain_run(call, conn, "DELETE FROM run_datasets WHERE run_id = ?1", id, 0);
 
 	if (r == 0)
-		r = mk_prepare(call, conn, "INSERT INTO run_datasets VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+		r = mk_prepare(call, conn, "INSERT INTO run_datasets (run_id, seq, name, digest, source_type,"
+			       " source, context) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 			       &stmt);
 	for (size_t i = 0; r == 0 && i < run->n_datasets; i++) {
 		const struct mk_t_dataset *dataset = &run->datasets[i];
@@ -287,7 +288,8 @@ static int put_models(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	int r = mk_domain_run(call, conn, "DELETE FROM run_models WHERE run_id = ?1", id, 0);
 
 	if (r == 0)
-		r = mk_prepare(call, conn, "INSERT OR IGNORE INTO run_models VALUES (?1, ?2, ?2)",
+		r = mk_prepare(call, conn, "INSERT OR IGNORE INTO run_models (run_id, model_id, name)"
+			       " VALUES (?1, ?2, ?2)",
 			       &stmt);
 	for (size_t i = 0; r == 0 && i < run->n_models; i++) {
 		mk_bind_int(stmt, 1, id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * info.yaml and info.json: one table of fields, written two ways, and behind them what a run of a
- * tracking store has more: the run it is nested in, those nested in it, its datasets.
+ * info.yaml and info.json: one table of fields, written two ways, and behind them what a run that
+ * was logged through an API has more: the run it is nested in, those nested in it, its datasets.
  */
 #include <mantik/run.h>
 
@@ -192,8 +192,10 @@ static int get_parent(struct mk_call *call, struct mantik *m, const struct mk_ru
 		      struct mk_run_more *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, "SELECT dir FROM runs WHERE project_id = ?1 AND remote_id = ?2",
-			   &stmt);
+	static const char of_store[] = "SELECT dir FROM runs WHERE project_id = ?1"
+				       " AND remote_id = ?2",
+			  of_ours[] = "SELECT dir FROM runs WHERE project_id = ?1 AND uid = ?2";
+	int r = mk_db_read(call, m->db, run->remote_id ? of_store : of_ours, &stmt);
 
 	if (r < 0)
 		return r;
@@ -217,7 +219,7 @@ static int get_children(struct mk_call *call, struct mantik *m, const struct mk_
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, run->project_id);
-	mk_bind_text(stmt, 2, run->remote_id);
+	mk_bind_text(stmt, 2, run->remote_id ? run->remote_id : run->uid);
 	while ((r = mk_step(call, stmt)) > 0) {
 		r = mk_list_add(&ret->children, mk_col_text(stmt, 0));
 		if (r < 0)
@@ -259,11 +261,11 @@ int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run
 		struct mk_run_more *ret)
 {
 	_cleanup_(mk_run_more_free) struct mk_run_more more = {};
-	int r = run->remote_id && run->parent ? get_parent(call, m, run, &more) : 0;
+	int r = run->parent ? get_parent(call, m, run, &more) : 0;
 
-	if (r == 0 && run->remote_id)
+	if (r == 0)
 		r = get_children(call, m, run, &more);
-	if (r == 0 && run->remote_id)
+	if (r == 0)
 		r = get_datasets(call, m, run, &more);
 	if (r == 0 && run->remote_id)
 		r = mk_outbox_count(call, m, run->id, &more.unsent);
@@ -293,7 +295,9 @@ int mk_run_info(const struct mk_run *run, const struct mk_run_more *more, bool j
 		else
 			put_yaml(ret, fields[i].name, value, plain);
 	}
-	if (more && run->remote_id)
+	/* A job has them only if it logged through an API. */
+	if (more && (run->remote_id || run->api || more->parent || more->children.n ||
+		     more->n_datasets))
 		(json ? json_more : yaml_more)(more, ret);
 	if (json)
 		(void)mk_buf_puts(ret, "\n}\n");

@@ -282,7 +282,7 @@ static void wake_daemon(struct mantik *m)
 		return;
 	if (mk_db_read(
 		    &call, m->db,
-		    "SELECT 1 FROM runs WHERE status < 2 AND remote_id IS NULL"
+		    "SELECT 1 FROM runs WHERE status < 2 AND remote_id IS NULL AND api = 0"
 		    " UNION ALL SELECT 1 FROM intents UNION ALL SELECT 1 FROM outbox LIMIT 1",
 		    &live) < 0 ||
 	    mk_step(&call, live) != 1)

@@ -45,7 +45,7 @@ static const char get_sql[] =
 	" r.signal, r.submitted, r.started, r.ended, r.changed, r.as_of, r.user, r.repository,"
 	" r.branch, r.commit_id, r.dirty, r.mlproject, r.entry_point, r.environment,"
 	" r.infrastructure, r.rerun_of, r.workdir, r.cancel_asked, r.deleted, r.generation,"
-	" r.spec_len, r.script_len, r.remote_id, r.artifact_uri, r.parent"
+	" r.spec_len, r.script_len, r.remote_id, r.artifact_uri, r.parent, r.api"
 	" FROM runs r JOIN projects p ON p.id = r.project_id"
 	" JOIN experiments e ON e.id = r.experiment_id WHERE r.id = ?";
 
@@ -99,6 +99,7 @@ static void fill(struct mk_stmt *stmt, struct mk_run *run)
 	run->remote_id = mk_col_dup(stmt, c++);
 	run->artifact_uri = mk_col_dup(stmt, c++);
 	run->parent = mk_col_dup(stmt, c++);
+	run->api = mk_col_int(stmt, c++);
 }
 
 static int no_run(struct mk_call *call, int64_t id)

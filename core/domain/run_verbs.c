@@ -11,7 +11,7 @@
 
 struct state {
 	enum mk_status status;
-	bool deleted, has_workdir;
+	bool deleted, has_workdir, api;
 	int64_t project_id, experiment_id;
 };
 
@@ -20,7 +20,7 @@ static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct s
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
 			   "SELECT status, deleted, workdir IS NOT NULL, project_id, experiment_id,"
-			   " remote_id IS NOT NULL"
+			   " remote_id IS NOT NULL, api"
 			   " FROM runs WHERE id = ?",
 			   &stmt);
 
@@ -41,13 +41,15 @@ static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct s
 		.has_workdir = mk_col_int(stmt, 2),
 		.project_id = mk_col_int(stmt, 3),
 		.experiment_id = mk_col_int(stmt, 4),
+		.api = mk_col_int(stmt, 6),
 	};
 	return 0;
 }
 
 static int must_have_ended(struct mk_call *call, const struct state *state)
 {
-	if (mk_status_final(state->status))
+	/* One without a job may never be told to have ended. */
+	if (mk_status_final(state->status) || state->api)
 		return 0;
 	return mk_fail(call, EBUSY, "the run is %s; `echo cancel > ctl` ends it",
 		       mk_status_name(state->status));
@@ -73,6 +75,9 @@ static int cancel(struct mk_call *call, struct mk_conn *conn, void *arg)
 
 	if (r < 0)
 		return r;
+	if (state.api)
+		return mk_fail(call, EOPNOTSUPP,
+			       "the run is logged by a program of its own: it has no job to cancel");
 	if (mk_status_final(state.status))
 		return mk_fail(call, ESRCH, "the run has ended already, it is %s",
 			       mk_status_name(state.status));
@@ -148,7 +153,7 @@ static int none_is_live(struct mk_call *call, struct mk_conn *conn, const struct
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT dir, status FROM runs" BELOW " AND status < 2 LIMIT 1", &stmt);
+			   "SELECT dir, status FROM runs" BELOW " AND status < 2 AND api = 0 LIMIT 1", &stmt);
 
 	if (r < 0)
 		return r;

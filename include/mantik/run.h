@@ -71,10 +71,10 @@ struct mk_run {
 	uint64_t generation; /* counts up with every change of the row, its tags or params */
 	size_t spec_len;     /* bytes of spec.yaml */
 	size_t script_len;   /* bytes of job_script */
-	/* Of a run mirrored from a tracking store; NULL: one of ours. */
-	char *remote_id; /* the store's id */
+	char *remote_id; /* of a run mirrored from a tracking store: its id there; NULL: ours */
 	char *artifact_uri;
-	char *parent; /* the store's id of the run it is nested in */
+	char *parent; /* the id of the run it is nested in: the store's, or a uid of ours */
+	bool api;     /* one of ours that a program made through MLflow's API: no spec, no job */
 };
 
 void mk_run_free(struct mk_run *run);
@@ -122,7 +122,7 @@ int mk_run_list(struct mk_call *call, struct mantik *m, const struct mk_run_quer
 enum mk_run_text { MK_RUN_SPEC, MK_RUN_SCRIPT };
 int mk_run_text(struct mk_call *call, struct mantik *m, int64_t id, enum mk_run_text which,
 		struct mk_buf *ret) _must_check_;
-/* What a run mirrored from a tracking store has beside its row; one of ours has nothing of it. */
+/* What a run that was logged through an API, here or at a store, has beside its row. */
 struct mk_dataset {
 	char *name, *digest, *source, *context;
 };

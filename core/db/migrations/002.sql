@@ -169,3 +169,32 @@ CREATE TABLE uploads (
 	sent		INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (project_id, place, dir, name)
 ) STRICT;
+-- What is logged through MLflow's API, by the embedded tracking server (core/domain/track.h).
+ALTER TABLE experiments ADD COLUMN artifact_location TEXT; -- where its maker wants them; NULL: here
+ALTER TABLE runs ADD COLUMN api INTEGER NOT NULL DEFAULT 0; -- 1: made by an API: no spec, no job
+-- The order of a history. A point that is greater than all before it by (step, time, value; NaN as
+-- 0) is in order: late = 0. Any other has late = 1 + the seq of the greatest before it. So those in
+-- order can be searched by halves, and those that are late stand in an index.
+ALTER TABLE points ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX points_late ON points (metric_id, time, step) WHERE late > 0;
+ALTER TABLE metrics ADD COLUMN head INTEGER;	-- seq of the greatest point; NULL: not known
+ALTER TABLE metrics ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0; -- 1: not in order by (time, step, value)
+ALTER TABLE run_datasets ADD COLUMN schema TEXT NOT NULL DEFAULT '';
+ALTER TABLE run_datasets ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+ALTER TABLE run_datasets ADD COLUMN tags BLOB;	-- key NUL value NUL …, `context` among them
+ALTER TABLE run_models ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE run_model_inputs (		-- models of MLflow 3 a run read
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	model_id	TEXT NOT NULL,
+	PRIMARY KEY (run_id, model_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE model_points (		-- metrics that were logged with a model_id
+	model_id	TEXT NOT NULL,
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	key		TEXT NOT NULL,
+	step		INTEGER NOT NULL,
+	value		REAL,
+	dataset_name	TEXT NOT NULL DEFAULT '',
+	dataset_digest	TEXT NOT NULL DEFAULT ''
+CREATE INDEX model_points_model ON model_points (model_id, key, step, time);
+CREATE INDEX model_points_run ON model_points (run_id);

@@ -96,7 +96,7 @@ int fs_own_run_stat(struct fs_at *at, struct fs_stat *st)
 
 	if (r < 0)
 		return r;
-	if (run->run.remote_id)
+	if (run->run.remote_id || run->run.api)
 		return -ENOENT;
 	st->size = 0;
 	st->mtime = run->run.changed;
@@ -110,7 +110,7 @@ int fs_spec_stat(struct fs_at *at, struct fs_stat *st)
 
 	if (r < 0)
 		return r;
-	if (run->run.remote_id)
+	if (run->run.remote_id || run->run.api)
 		return -ENOENT;
 	st->size = (int64_t)(at->row->which == MK_RUN_SPEC ? run->run.spec_len :
 							     run->run.script_len);
@@ -304,23 +304,25 @@ static int do_restore(struct fs_at *at, struct mk_buf *answer)
 static const struct {
 	const char *word;
 	int (*act)(struct fs_at *at, struct mk_buf *answer);
-	bool any; /* also of a run of a tracking store */
+	bool job; /* only of a run of ours that has a job */
 } words[] = {
-	{"cancel", do_cancel, false}, {"rerun", do_rerun, false},   {"refresh", do_refresh, true},
-	{"clean", do_clean, false},   {"delete", do_delete, true},  {"restore", do_restore, true},
+	{"cancel", do_cancel, true}, {"rerun", do_rerun, true},	  {"refresh", do_refresh, false},
+	{"clean", do_clean, true},   {"delete", do_delete, false}, {"restore", do_restore, false},
 };
 
-/* The words this run takes, parted by blanks. */
-static int words_of(struct fs_at *at, struct mk_buf *ret, bool *ret_ours)
+/* The words this run takes, parted by blanks. *ret_other: what it is that has no job of ours, or NULL. */
+static int words_of(struct fs_at *at, struct mk_buf *ret, const char **ret_other)
 {
 	_cleanup_run_ struct fs_run *run = NULL;
 	int r = fs_run_get(at, at->object, &run);
 
 	if (r < 0)
 		return r;
-	*ret_ours = !run->run.remote_id;
+	*ret_other = run->run.remote_id ? "its tracking server's" :
+		     run->run.api	? "logged by a program and has no job" :
+					  NULL;
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-		if (*ret_ours || words[i].any)
+		if (!*ret_other || !words[i].job)
 			(void)mk_buf_printf(ret, "%s%s", ret->len ? " " : "", words[i].word);
 	return mk_buf_check(ret);
 }
@@ -336,8 +338,8 @@ int fs_ctl_stat(struct fs_at *at, struct fs_stat *st)
 int fs_ctl_show(struct fs_at *at, struct mk_buf *text)
 {
 	_cleanup_buf_ struct mk_buf all = MK_BUF(4096);
-	bool ours;
-	int r = words_of(at, &all, &ours);
+	const char *other;
+	int r = words_of(at, &all, &other);
 
 	if (r < 0)
 		return r;
@@ -350,8 +352,8 @@ int fs_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 	_cleanup_buf_ struct mk_buf all = MK_BUF(4096);
 	size_t len = commit->len;
 	const char *text = commit->text;
-	bool ours;
-	int r = words_of(at, &all, &ours);
+	const char *other;
+	int r = words_of(at, &all, &other);
 
 	if (r < 0)
 		return r;
@@ -363,11 +365,10 @@ int fs_ctl_commit(struct fs_at *at, struct fs_commit *commit)
 	}
 	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
 		if (strlen(words[i].word) == len && memcmp(words[i].word, text, len) == 0) {
-			if (ours || words[i].any)
+			if (!other || !words[i].job)
 				return words[i].act(at, commit->answer);
-			return mk_fail(at->call, EOPNOTSUPP,
-				       "ctl: %s: the run is its tracking server's, here it takes: %s",
-				       words[i].word, mk_buf_text(&all));
+			return mk_fail(at->call, EOPNOTSUPP, "ctl: %s: the run is %s, here it takes: %s",
+				       words[i].word, other, mk_buf_text(&all));
 		}
 	return mk_fail(at->call, EINVAL, "ctl: unknown word \"%.*s\", it takes: %s",
 		       (int)(len < 40 ? len : 40), text, mk_buf_text(&all));
