@@ -18,6 +18,8 @@ static const struct {
 	{"fuse", MK_TRACE_FUSE},
 	{"exec", MK_TRACE_EXEC},
 	{"db", MK_TRACE_DB},
+	{"http", MK_TRACE_HTTP},
+	{"serve", MK_TRACE_SERVE},
 };
 enum { N_COMPONENTS = sizeof(components) / sizeof(*components) };
 
@@ -52,7 +54,7 @@ void mk_trace_stderr(void *arg, const char *line, size_t len)
 
 const char *mk_trace_names(void)
 {
-	return "fuse exec db";
+	return "fuse exec db http serve";
 }
 
 static int parse_word(const char *word, size_t len, unsigned *ret)

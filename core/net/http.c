@@ -8,6 +8,8 @@
  */
 #include "http.h"
 
+#include <mantik/trace.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -254,6 +256,10 @@ static void note(struct mk_call *call, const struct mk_wire *wire, int r)
 	if (text && strncmp(text, wire->label, label) == 0 && text[label] == ':')
 		text += label + 2;
 	mk_health_note(remote, code, text, wire->ms, wire->bytes);
+	if (mk_tracing(MK_TRACE_HTTP))
+		mk_trace(MK_TRACE_HTTP, call->number, "%s %d %lld ms%s%s", wire->label,
+			 wire->answer.status, (long long)wire->ms, r < 0 ? ": " : "",
+			 r < 0 ? strerror(-r) : "");
 }
 
 int mk_http_send(struct mk_call *call, const struct mk_http_request *request,

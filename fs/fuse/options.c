@@ -36,7 +36,7 @@ static const struct word words[] = {
 	 "other users may enter; modes are checked by the kernel then"},
 	{"auto_unmount", KERNEL, 0, NULL, "unmount even if the daemon is killed"},
 	{"no_daemon", YES, AT(no_daemon), NULL, "never start mantikd"},
-	{"trace", TRACE, AT(trace), "WHAT", "a line to the log for all that fuse:exec:db do"},
+	{"trace", TRACE, AT(trace), "WHAT", "a line to the log for all that fuse:exec:db:http do"},
 	{"log", TEXT, AT(log_file), "FILE", "where the daemon writes its messages"},
 	{"tracking", TEXT, AT(tracking), "URL",
 	 "an MLflow server, mlruns/ or mlflow.db to show, too"},
@@ -131,7 +131,7 @@ static int take_word(struct fs_options *options, const char *name, const char *v
 		break;
 	case TRACE:
 		if (mk_trace_parse(value, strlen(value), member) < 0)
-			return refuse(why, "-o trace=%s: not a list of fuse:exec:db, all or off",
+			return refuse(why, "-o trace=%s: not a list of fuse:exec:db:http, all or off",
 				      value);
 		break;
 	case KERNEL:

@@ -25,6 +25,7 @@ static void words(void)
 		{"fuse", 0, MK_TRACE_FUSE},
 		{" exec db\n", 0, MK_TRACE_EXEC | MK_TRACE_DB},
 		{"exec:db", 0, MK_TRACE_EXEC | MK_TRACE_DB},
+		{"http serve", 0, MK_TRACE_HTTP | MK_TRACE_SERVE},
 		{"exec,fuse", 0, MK_TRACE_EXEC | MK_TRACE_FUSE},
 		{"", -EINVAL, 0},
 		{"\n", -EINVAL, 0},
