@@ -60,8 +60,14 @@ static int work(struct mk_call *call, const struct mantik_options *options, bool
 		if (r < 0)
 			return r;
 	}
-	return mk_daemon_run(call, m, idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle,
-			     !foreground);
+
+	const struct mk_daemon_options daemon = {
+		.idle = idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle,
+		.own_log = !foreground,
+		.service = &mk_serve_service,
+	};
+
+	return mk_daemon_run(call, m, &daemon);
 }
 
 static void fork_on(void)

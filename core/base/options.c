@@ -64,6 +64,19 @@ static const struct mk_option table[] = {
 		.help = "mantikd goes away when it has had nothing to do for so long",
 	},
 	{
+		.name = "serve_idle",
+		.type = MK_OPTION_DURATION,
+		.standard = "12h",
+		.max = 30 * 86400 * MK_SEC,
+		.help = "mantikd stays for so long after its tracking server was last asked",
+	},
+	{
+		.name = "serve_ui",
+		.type = MK_OPTION_PATH,
+		.standard = "",
+		.help = "a virtual environment with mlflow, whose web pages mantikd then shows; default none",
+	},
+	{
 		.name = "submit_wait",
 		.type = MK_OPTION_DURATION,
 		.standard = "3s",
@@ -130,7 +143,7 @@ static const struct mk_option table[] = {
 	{
 		.name = "tracking_project",
 		.type = MK_OPTION_TEXT,
-		.standard = "mlflow",
+		.standard = "default",
 		.help = "the project of experiments that are made through the tracking server "
 			"without naming one",
 	},

@@ -54,9 +54,9 @@ static int take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
 	}
 }
 
-int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle, bool own_log)
+int mk_daemon_run(struct mk_call *call, struct mantik *m, const struct mk_daemon_options *options)
 {
-	struct beat b = {.own_log = own_log};
+	struct beat b = {.own_log = options->own_log};
 	int r;
 
 	if (mantik_read_only(m))
@@ -65,7 +65,7 @@ int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle, bool own
 	r = take(call, m, &b.lease);
 	if (r < 0)
 		return r;
-	r = mk_engine_run(call, m, idle, beat, &b);
+	r = mk_engine_run(call, m, options, beat, &b);
 	mk_lease_release(b.lease);
 	return r;
 }

@@ -17,6 +17,7 @@
 #include "engine/journal.h"
 #include "format/plan.h"
 
+#include <mantik/daemon.h>
 #include <mantik/lane.h>
 
 struct engine;
@@ -99,6 +100,9 @@ struct engine {
 	bool stop;
 	pthread_mutex_t lock; /* protects `done` */
 	struct task *done;
+	const struct mk_daemon_options *options;
+	void *serving; /* options->service, or NULL */
+	int64_t serve_idle;
 	struct sender *senders; /* outbox.c */
 };
 
@@ -108,8 +112,8 @@ void engine_log(const char *fmt, ...) _printf_(1, 2);
 void engine_note(const struct job *job, const char *log, const char *fmt, ...) _printf_(3, 4);
 
 /* loop.c */
-/* Works until nothing has been left to do for `idle` ns, or SIGTERM. The lease is held. */
-int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
+/* What mk_daemon_run() does with the lease held. */
+int mk_engine_run(struct mk_call *call, struct mantik *m, const struct mk_daemon_options *options,
 		  int (*beat)(struct mk_call *call, void *arg), void *arg) _must_check_;
 /* Watches a descriptor for a job; NULL: one of the loop's own. */
 int engine_poll_add(struct engine *e, int fd, struct job *job) _must_check_;

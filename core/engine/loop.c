@@ -276,8 +276,19 @@ static bool go(struct engine *e)
 	return false;
 }
 
-static int loop(struct engine *e, int signals, int64_t idle,
-		int (*beat)(struct mk_call *call, void *arg), void *arg)
+/* Until when there is something to stay for, as far as is known: the end of the last work, or of the
+ * time the service may still be asked in. */
+static int64_t stay_until(const struct engine *e)
+{
+	int64_t last = e->serving ? e->options->service->last(e->serving) : 0;
+	int64_t work = e->options->idle == INT64_MAX ? INT64_MAX : e->busy_until + e->options->idle;
+	int64_t asked = last ? last + e->serve_idle : 0;
+
+	return asked > work ? asked : work;
+}
+
+static int loop(struct engine *e, int signals, int (*beat)(struct mk_call *call, void *arg),
+		void *arg)
 {
 	int64_t next_beat = 0;
 
@@ -315,9 +326,9 @@ static int loop(struct engine *e, int signals, int64_t idle,
 		if (e->jobs || next || sending) {
 			e->busy_until = mk_now_mono();
 		} else {
-			if (mk_now_mono() >= e->busy_until + idle && go(e))
+			if (mk_now_mono() >= stay_until(e) && go(e))
 				return 0;
-			wait = left_ms(e->busy_until + idle, wait);
+			wait = left_ms(stay_until(e), wait);
 		}
 
 		struct epoll_event events[EVENTS];
@@ -356,7 +367,26 @@ static int setup(struct engine *e, int signals)
 	return r;
 }
 
-int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
+/* Without it jobs go on all the same, unless somebody wanted just it. */
+static int start_service(struct engine *e)
+{
+	const struct mk_daemon_options *options = e->options;
+	int r = 0;
+
+	if (!options->service)
+		return 0;
+	e->serve_idle = mantik_option_duration(e->m, options->service->idle);
+	r = options->service->start(&e->call, e->m, options->port, &e->serving);
+	if (r < 0 && !options->port) {
+		engine_log("%s: %s", options->service->name, e->call.error.text);
+		return 0;
+	}
+	if (r == 0 && options->ready)
+		options->ready(options->ready_arg, options->service->port(e->serving));
+	return r;
+}
+
+int mk_engine_run(struct mk_call *call, struct mantik *m, const struct mk_daemon_options *options,
 		  int (*beat)(struct mk_call *call, void *arg), void *arg)
 {
 	struct engine e = {
@@ -367,6 +397,7 @@ int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
 		.notify = -1,
 		.look = true,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.options = options,
 	};
 	sigset_t wanted;
 	int r;
@@ -381,16 +412,22 @@ int mk_engine_run(struct mk_call *call, struct mantik *m, int64_t idle,
 	_cleanup_close_ int signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
 
 	e.lanes = mk_lanes_new(THREADS);
-	r = setup(&e, signals);
+	/* Before the first job, which has its address, and before anybody can ring: who has rung finds
+	 * the address of this mantikd, not of one before it (serving.c). */
+	r = start_service(&e);
+	if (r >= 0)
+		r = setup(&e, signals);
 	if (r >= 0)
 		r = submit_resume(&e);
 	if (r >= 0)
 		mk_upload_sweep(&e.call, m);
 	if (r >= 0)
-		r = loop(&e, signals, idle, beat, arg);
+		r = loop(&e, signals, beat, arg);
 	if (r < 0)
 		mk_error_move(call, &e.call);
 
+	if (e.serving)
+		options->service->stop(e.serving);
 	/* Jobs go on without us; tasks are told to stop and waited for. */
 	for (struct job *job = e.jobs; job; job = job->next)
 		if (job->task)

@@ -3,15 +3,20 @@
  * The embedded tracking server: MLflow's REST API over our own database, served by mantikd on
  * loopback. This header is what its rooms share:
  *
- *	http.c	       libmicrohttpd: the listener, limits, who may ask, bodies, answers
+ *	listen.c       the listener: port, token, beginning and end
+ *	http.c	       libmicrohttpd: a request from its first line to the end of its answer
+ *	ask.c	       who may ask, and what a path says; pure functions
+ *	sweep.c	       connections that take too long to say something
+ *	work.c	       the threads handlers run in
+ *	answer.c       answers: JSON, texts, files and parts of them
  *	route.c	       which handler a method and path belong to
  *	args.c	       typed arguments of a request, in MLflow's words when one is missing or wrong
  *	error.c	       errno and error_code to status and MLflow's error body
  *	routes_<x>.c   the handlers, a table of routes each
  *
- * A request runs from beginning to end in one thread of the server's pool; a handler may block on
- * the database and the local disk, never on a remote. It is answered after what it did is durable
- * against a kill.
+ * A handler runs in a thread of the server's pool (16 at most) while its connection rests; it may
+ * block on the database and the local disk, never on a remote. It is answered after what it did is
+ * durable against a kill. The calls of a sink follow each other, not always in the same thread.
  *
  * Scope: the address `http://127.0.0.1:PORT` shows all projects of ours, their experiments as
  * `<project>/<experiment>`, but for the default project (option `tracking_project`) whose
@@ -30,13 +35,17 @@
 struct serve_request {
 	struct mk_call *call; /* who asks, deadline, the error */
 	struct mantik *m;
-	const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
+	const char *method; /* "GET" (also of a HEAD), "POST", "PUT", "PATCH", "DELETE" */
 	const char *path;   /* after the scope, decoded: /api/2.0/mlflow/runs/get (/ajax-api is /api) */
 	const char *rest;   /* what the `*` at the end of the route's path stands for, else "" */
 	json_t *in;	    /* object: the JSON body; of a GET the query's arguments as texts, those
 			       given several times as a list of texts. Owned by the server */
 	int64_t project_id; /* the scope, 0: all */
-	struct serve_file *file; /* what a handler fills to answer with bytes (serve_reply_file) */
+	struct serve_file *file; /* what a handler fills to answer with bytes; its fd is -1 until
+				    then. Closed by the server */
+	struct mk_buf *out;	 /* or it writes the answer's text itself, instead of *ret (pages of
+				    many rows); at most 256 MiB */
+	const char *type;	 /* of `out`; NULL: application/json */
 	int status;	    /* of an error answer once error_code is set */
 	const char *error_code; /* "RESOURCE_DOES_NOT_EXIST", …: set by serve_fail */
 };
@@ -65,6 +74,7 @@ struct serve_route {
 };
 
 /* Tables end with a row without a path. route.c lists them. */
+extern const struct serve_route serve_server[];	     /* routes_server.c: health, version */
 extern const struct serve_route serve_experiments[]; /* routes_experiments.c */
 extern const struct serve_route serve_runs[];	     /* routes_runs.c: runs, params, tags, inputs */
 extern const struct serve_route serve_metrics[];     /* routes_metrics.c: log, batch, history */
@@ -93,19 +103,28 @@ int serve_bool(struct serve_request *rq, const char *name, bool *ret) _must_chec
 int serve_list(struct serve_request *rq, const char *name, bool required,
 	       json_t **ret) _must_check_;
 
-/* Answers with bytes of an open file (closed by the server); Range is obeyed. type: MIME. */
+/*
+ * Answers with the bytes of an open regular file (closed by the server). A Range of one piece, HEAD
+ * and If-None-Match are obeyed.
+ */
 struct serve_file {
 	int fd;
 	int64_t size;
-	const char *type;
+	const char *type; /* MIME, static; NULL: application/octet-stream */
+	char *name;	  /* what a browser saves it as, or NULL; freed by the server */
 };
 
-/* In mantikd: listens until serve_stop. Never fails for a port that is taken: takes another one and
- * remembers it. EADDRINUSE none is free, EACCES, ENOMEM. */
+/*
+ * In mantikd: listens until serve_stop. `wanted`: this port or none (EADDRINUSE, EACCES); 0: the one
+ * of last time, or, when somebody else has it, another one, which is remembered (vault/serving.h).
+ * EMFILE, ENOMEM.
+ */
 struct serve;
-int serve_start(struct mk_call *call, struct mantik *m, struct serve **ret) _must_check_;
-void serve_stop(struct serve *serve); /* lets what is under way end, at most 5 s */
-/* Mono time of the last request, and whether some are under way now. From any thread. */
+int serve_start(struct mk_call *call, struct mantik *m, int wanted,
+		struct serve **ret) _must_check_;
+void serve_stop(struct serve *serve); /* lets what is under way end, at most 5 s; NULL is fine */
+int serve_port(const struct serve *serve);
+/* Mono time of the last request that had the token, now while one is under way; 0 never. */
 int64_t serve_last(const struct serve *serve);
 
 #endif

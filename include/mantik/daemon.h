@@ -5,13 +5,35 @@
 
 #include <mantik/mantik.h>
 
+/* What answers others while mantikd lives: the tracking server. */
+struct mk_daemon_service {
+	const char *name;
+	const char *idle; /* option: it is work for so long after it was last asked */
+	/* port 0: its own choice. Blocks shortly. */
+	int (*start)(struct mk_call *call, struct mantik *m, int port, void **ret);
+	void (*stop)(void *service);
+	int64_t (*last)(const void *service); /* mono: last asked; 0 never */
+	int (*port)(const void *service);
+};
+/* core/serve; linked by mantikd only. */
+extern const struct mk_daemon_service mk_serve_service;
+
+struct mk_daemon_options {
+	int64_t idle;	  /* ns; INT64_MAX: until it is told to end */
+	bool own_log;	  /* stderr is our log file, which is kept small */
+	const struct mk_daemon_service *service; /* or NULL */
+	int port;	  /* of the service; not 0: it must get this one, and serve */
+	/* The service listens; in the loop's thread. Or NULL. */
+	void (*ready)(void *arg, int port);
+	void *ready_arg;
+};
 /*
  * Takes the lease and works until nothing has been left to do for `idle` ns, or SIGTERM or SIGINT.
  * Waits for a mantikd that is about to go. EBUSY: another one does the work. SIGTERM and SIGINT are
- * blocked in all threads. own_log: stderr is our log file, which is kept small.
+ * blocked in all threads.
  */
-int mk_daemon_run(struct mk_call *call, struct mantik *m, int64_t idle,
-		  bool own_log) _must_check_;
+int mk_daemon_run(struct mk_call *call, struct mantik *m,
+		  const struct mk_daemon_options *options) _must_check_;
 /* The journal's steps by number, NULL after the last: what MK_ABORT_AT takes (tests). */
 const char *mk_daemon_step(int i);
 /* A mantikd that a job started is no part of the job: it leaves the job's control group. */
