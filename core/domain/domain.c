@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
@@ -76,6 +77,21 @@ char *mk_domain_who(const struct mk_call *call)
 	if (call->pid)
 		(void)mk_buf_printf(&who, " (pid %d)", (int)(call->tgid ? call->tgid : call->pid));
 	return mk_buf_steal(&who);
+}
+
+int mk_domain_uid(struct mk_call *call, char out[33])
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char bytes[16];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return mk_fail(call, EIO, "no random number for a run: %s", strerror(errno));
+	for (size_t i = 0; i < 16; i++) {
+		out[2 * i] = digits[bytes[i] >> 4];
+		out[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	out[32] = 0;
+	return 0;
 }
 
 int mk_domain_run(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t a, int64_t b)

@@ -18,6 +18,8 @@ int mk_domain_name(struct mk_call *call, const char *what, const char *name) _mu
 /* The user of this process (login name, else the number): what runs.user holds. Never waits for
  * a name service again after the first call. */
 const char *mk_domain_user(void);
+/* A new run's id: 32 hex digits. */
+int mk_domain_uid(struct mk_call *call, char out[33]) _must_check_;
 /* `ana@login01 (pid 123)` of the asker. */
 char *mk_domain_who(const struct mk_call *call);
 
@@ -38,7 +40,10 @@ int mk_project_touch(struct mk_call *call, struct mk_conn *conn, int64_t id,
 int mk_experiment_touch(struct mk_call *call, struct mk_conn *conn, int64_t id,
 			bool tables) _must_check_;
 
-/* The experiment of this name, made if missing (a spec's `experiment:`). */
+/* The project of this name, made if missing. EEXIST: it is a tracking store's. */
+int mk_project_ensure(struct mk_call *call, struct mk_conn *conn, const char *name,
+		      int64_t *ret_id) _must_check_;
+/* The experiment of this name, made if missing (a spec's `experiment:`); a deleted one comes back. */
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 			 const char *name, int64_t *ret_id) _must_check_;
 

@@ -25,8 +25,8 @@ int mk_value_set(struct mk_call *call, struct mk_conn *conn, int64_t id, enum mk
 struct mk_logged {
 	double value; /* never -0.0: what is logged here is a number, a store's is to the last bit */
 	int64_t step;
-	int64_t time; /* 0: now */
-	bool has_step;
+	int64_t time; /* 0: now, unless has_time */
+	bool has_step, has_time;
 };
 /* 0, or -EINVAL with why in *ret_why (static). */
 int mk_metric_parse(const char *line, size_t len, struct mk_logged *ret,
@@ -34,6 +34,10 @@ int mk_metric_parse(const char *line, size_t len, struct mk_logged *ret,
 /* Appends points to a key in order; MK_TOUCH_LOGGED included. EINVAL: step or count overflows. */
 int mk_metric_append(struct mk_call *call, struct mk_conn *conn, int64_t run_id, const char *key,
 		     const struct mk_logged *points, size_t n) _must_check_;
+/* The same without the touch and, like MLflow's stores, without the points that are there already:
+ * same step, time and value. */
+int mk_metric_append_new(struct mk_call *call, struct mk_conn *conn, int64_t run_id,
+			 const char *key, const struct mk_logged *points, size_t n) _must_check_;
 
 /*
  * Harvest: `data` are the bytes at `offset` of the file `path` (relative to MANTIK_RUN_DIR) that

@@ -95,6 +95,27 @@ int mk_project_make(struct mk_call *call, struct mantik *m, const char *name, in
 	return mk_noun_make(call, m, &noun, 0, name, ret_id);
 }
 
+int mk_project_ensure(struct mk_call *call, struct mk_conn *conn, const char *name,
+		      int64_t *ret_id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, "SELECT id, connection FROM projects WHERE name = ?", &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, name);
+	r = mk_step(call, stmt);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return mk_noun_insert(call, conn, &noun, 0, name, ret_id);
+	if (!mk_col_null(stmt, 1))
+		return mk_fail(call, EEXIST, "project \"%s\" is that of the connection %s", name,
+			       mk_col_text(stmt, 1));
+	*ret_id = mk_col_int(stmt, 0);
+	return 0;
+}
+
 int mk_project_remove(struct mk_call *call, struct mantik *m, int64_t id)
 {
 	return mk_noun_remove(call, m, &noun, id);

@@ -7,9 +7,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "connect/connect.h"
+#include "domain/domain.h"
 #include "format/command.h"
 #include "format/plan.h"
 #include "format/script.h"
@@ -242,21 +242,6 @@ static int make_spec(struct mk_call *call, const struct common *c, struct new_ru
 	return 0;
 }
 
-static int make_uid(struct mk_call *call, char out[33])
-{
-	static const char digits[] = "0123456789abcdef";
-	unsigned char bytes[16];
-
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return mk_fail(call, EIO, "no random number for a run: %s", strerror(errno));
-	for (size_t i = 0; i < 16; i++) {
-		out[2 * i] = digits[bytes[i] >> 4];
-		out[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	out[32] = 0;
-	return 0;
-}
-
 /* Names go where a person reads them on one line. */
 static void fill_texts(const struct common *c, struct new_run *run)
 {
@@ -299,7 +284,7 @@ int mk_submission_run(struct mk_call *call, struct submission *s, struct common 
 	if (r == 0)
 		r = make_script(call, c, command, environment, &run->script);
 	if (r == 0)
-		r = make_uid(call, run->uid);
+		r = mk_domain_uid(call, run->uid);
 	if (r < 0)
 		return r;
 	fill_texts(c, run);

@@ -16,6 +16,9 @@ struct serve_routes {
 /* The rooms of MLflow's API. */
 const struct serve_route *const serve_tables[] = {
 	serve_server,
+	serve_experiments,
+	serve_runs,
+	serve_metrics,
 	NULL,
 };
 

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Experiments, runs and metrics of the embedded tracking server: answers compared with those of a
+real MLflow server, real clients, many clients at once, and what a killed mantikd had acknowledged."""
+import json
+import os
+import random
+import subprocess
+import threading
+import time
+
+import pytest
+from mantik import wait_for
+from rest import Ours, Refused, Rest, Told
+from script_runs import KEPT, STEPS
+from tracking import NEWEST, OLD, starter
+from httpserve import free_port
+
+T = 1_700_000_000_000
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+@pytest.fixture
+def ours(platform):
+    server = Ours(platform).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def rest(ours):
+    return ours.rest()
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("real"))
+    yield starter("start", folder, str(free_port()))
+    starter("stop", folder)
+
+
+# --- the same answers ----------------------------------------------------------------------------
+
+def said(answer):
+    """What is compared: all of a good answer, status and error_code of a refusal."""
+    status, body = answer
+    return (status, body) if status == 200 else (status, body.get("error_code"))
+
+
+def owner(body, user):
+    """Without the user that ours adds to a run which has none."""
+    info = body["run"]["info"] if isinstance(body, dict) and "run" in body else {}
+    if info.get("user_id") == user:
+        info["user_id"] = ""
+    return body
+
+
+def test_answers_are_those_of_mlflow(ours, real):
+    a, b = Told(ours.rest()), Told(Rest(real["url"]))
+    wrong, kept = [], {json.dumps(step): (x, y) for step, x, y, _ in KEPT}
+    for method, path, fields, keep in STEPS:
+        x, y = a.ask(method, path, fields, keep), b.ask(method, path, fields, keep)
+        x, y = said((x[0], owner(x[1], "root"))), said(y)
+        if (x[0], y[0]) == kept.pop(json.dumps((path, fields)), None):
+            continue
+        if x != y:
+            wrong.append(f"{method} {path} {json.dumps(fields)[:300]}\n  ours   {str(x)[:600]}\n"
+                         f"  MLflow {str(y)[:600]}")
+    assert not wrong, f"{len(wrong)} of {len(STEPS)} differ\n" + "\n".join(wrong)
+    assert not kept, kept
+
+
+def test_numbers_that_mlflow_loses(rest):
+    """Infinity stays what it is; what is no JSON is refused and not stored as 0."""
+    run = rest.run()
+    for i, value in enumerate(("Infinity", "-Infinity", "NaN", 1e308)):
+        rest.post("runs/log-metric", run_id=run, key="m", value=value, timestamp=T, step=i)
+    points = rest.get("metrics/get-history", run_id=run, metric_key="m")["metrics"]
+    assert [p["value"] for p in points] == ["Infinity", "-Infinity", "NaN", 1e308]
+    status, _ = rest.raw("POST", "runs/log-metric",
+                         '{"run_id": "%s", "key": "bare", "value": NaN, "timestamp": 5}' % run)
+    assert status == 400
+    assert rest.get("metrics/get-history", run_id=run, metric_key="bare") == {}
+    with pytest.raises(Refused) as e:  # nanoseconds where milliseconds belong
+        rest.post("runs/log-metric", run_id=run, key="m", value=1, timestamp=T * 10**6)
+    assert e.value.code == "INVALID_PARAMETER_VALUE"
+
+
+# --- scopes and the tree -------------------------------------------------------------------------
+
+def read(*path):
+    with open(os.path.join(*path)) as f:
+        return f.read()
+
+
+def test_scopes(ours, platform):
+    everything, p = ours.rest(), None
+    platform.ctl("mkdir", "/projects/p")
+    p = ours.rest("p")
+    assert everything.get("experiments/get", experiment_id="0")["experiment"]["name"] == "Default"
+    assert p.get("experiments/get", experiment_id="0")["experiment"]["name"] == "Default"
+    mine = p.experiment("e")
+    assert everything.get("experiments/get", experiment_id=mine)["experiment"]["name"] == "p/e"
+    assert everything.get("experiments/get-by-name",
+                          experiment_name="p/e")["experiment"]["experiment_id"] == mine
+    other = everything.experiment("p/f")
+    assert p.get("experiments/get-by-name",
+                 experiment_name="f")["experiment"]["experiment_id"] == other
+    plain = everything.experiment("x/y")  # there is no project x
+    with pytest.raises(Refused) as e:
+        p.get("experiments/get", experiment_id=plain)
+    assert e.value.code == "RESOURCE_DOES_NOT_EXIST"
+    run = everything.run(plain)
+    with pytest.raises(Refused) as e:
+        p.get("runs/get", run_id=run)
+    assert e.value.code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_a_run_is_a_run_of_the_tree(ours, platform):
+    rest = ours.rest()
+    experiment = rest.experiment("wind")
+    parent = rest.run(experiment, run_name="parent")
+    run = rest.run(experiment, run_name="a/b c", tags=[
+        {"key": "mlflow.parentRunId", "value": parent},
+        {"key": "mlflow.source.git.commit", "value": "ab" * 20}])
+    rest.batch(run, [("loss", 0.5, T, 3), ("loss", "NaN", T + 1, 4), ("a", 1, T, 0),
+                     ("a/b", 2, T, 0)], {"lr": "0.1"}, {"k": "v"})
+    rest.post("runs/log-inputs", run_id=run, datasets=[
+        {"dataset": {"name": "tweets", "digest": "d1", "source_type": "local", "source": "s"},
+         "tags": [{"key": "mlflow.data.context", "value": "train"}]}])
+    with platform.mount() as where:
+        runs = f"{where}/projects/default/runs"
+        here = f"{runs}/a%2Fb c.{run[:8]}"
+        assert sorted(os.listdir(here)) == ["artifacts", "ctl", "info.json", "info.yaml", "metrics",
+                                            "metrics.tsv", "params", "status", "tags"]
+        assert read(here, "status") == "RUNNING\n"
+        assert read(here, "params/lr") == "0.1\n" and read(here, "tags/k") == "v\n"
+        assert read(here, "metrics/loss") == ("3\t0.5\t2023-11-14T22:13:20.000Z\n"
+                                              "4\tnan\t2023-11-14T22:13:20.001Z\n")
+        assert read(here, "metrics/a%") == "0\t1\t2023-11-14T22:13:20.000Z\n"
+        facts = json.loads(read(here, "info.json"))
+        assert facts["parent"] == f"parent.{parent[:8]}" and facts["commit"] == "ab" * 20
+        assert facts["datasets"][0]["name"] == "tweets" and facts["site"] == "mlflow"
+        assert f"a%2Fb c.{run[:8]}" in json.loads(
+            read(runs, f"parent.{parent[:8]}", "info.json"))["children"]
+        wait = platform.start("cat", f"{here}/wait")
+        out = os.path.join(platform.dir, "tail")
+        with open(out, "w") as f:
+            tail = platform.start("tail", "-n", "+1", "-f", f"{here}/metrics/loss", stdout=f)
+        rest.batch(run, [("loss", 0.25, T + 2, 5)])
+        wait_for(lambda: read(out).endswith("5\t0.25\t2023-11-14T22:13:20.002Z\n"), "the new line")
+        tail.kill()
+        with open(f"{here}/metrics/loss", "a") as f:  # and the other way round
+            f.write("6 0.125\n")
+        assert [p[:2] for p in rest.history(run, "loss")][-1] == (6, 0.125)
+        with open(f"{here}/tags/note", "w") as f:
+            f.write("by hand\n")
+        assert wait.poll() is None
+        rest.post("runs/update", run_id=run, status="FINISHED", end_time=T + 9)
+        assert wait.communicate(timeout=20)[0] == "FINISHED\n"
+        tags = rest.get("runs/get", run_id=run)["run"]["data"]["tags"]
+        assert {"key": "note", "value": "by hand"} in tags
+        table = read(where, "projects/default/experiments/wind/runs.tsv").splitlines()
+        assert len(table) == 3 and "metrics.loss" in table[0]
+        rest.post("runs/delete", run_id=run)
+        assert os.path.basename(here) in os.listdir(f"{runs}/deleted")
+        os.rename(f"{runs}/deleted/{os.path.basename(here)}", here)
+        assert rest.get("runs/get", run_id=run)["run"]["info"]["lifecycle_stage"] == "active"
+        with pytest.raises(OSError):
+            with open(f"{runs}/parent.{parent[:8]}/ctl", "w") as f:
+                f.write("cancel\n")
+        with open(f"{runs}/parent.{parent[:8]}/ctl", "w") as f:
+            f.write("delete\n")  # it is RUNNING for ever: no job says otherwise
+
+
+def test_a_deleted_experiment_comes_back_by_its_name(ours, platform):
+    rest = ours.rest()
+    experiment = rest.experiment("gone")
+    rest.post("experiments/delete", experiment_id=experiment)
+    with platform.mount() as where:
+        folder = f"{where}/projects/default/experiments"
+        assert "gone" not in os.listdir(folder)
+        os.mkdir(f"{folder}/gone")
+        assert rest.get("experiments/get",
+                        experiment_id=experiment)["experiment"]["lifecycle_stage"] == "active"
+
+
+# --- a killed server -----------------------------------------------------------------------------
+
+def test_what_was_acknowledged_survives_a_kill(ours):
+    """Batches of numbered points; mantikd is killed in the middle of them, again and again. The
+    request that was cut off is said again, as clients do: it must not be there twice."""
+    rest = ours.rest()
+    run = rest.run()
+    said_upto, value, rounds = 0, 0, 6
+    stop = threading.Event()
+
+    def killer():
+        time.sleep(random.uniform(0.05, 0.4))
+        ours.kill()
+        stop.set()
+    for _ in range(rounds):
+        stop.clear()
+        thread = threading.Thread(target=killer)
+        thread.start()
+        while not stop.is_set():
+            points = [(f"m{i % 3}", value + i, T + value + i, value + i) for i in range(100)]
+            try:
+                rest.batch(run, points)
+            except (OSError, Exception) as e:
+                if isinstance(e, Refused):
+                    raise
+                break
+            value += 100
+            said_upto = value
+        thread.join()
+        ours.start()
+        rest = ours.rest()
+        rest.batch(run, [(f"m{i % 3}", value + i, T + value + i, value + i) for i in range(100)])
+        value += 100
+        said_upto = value
+        found = sorted(v for k in range(3) for _, v, _ in rest.history(run, f"m{k}"))
+        assert found == list(range(said_upto)), (len(found), said_upto)
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+def test_64_clients(ours):
+    runs, errors = [None] * 64, []
+    shared = ours.rest().run()
+
+    def client(i):
+        try:
+            rest = ours.rest()
+            runs[i] = rest.run(run_name=f"r{i}")
+            for k in range(5):
+                rest.batch(runs[i], [("m", k * 20 + j, T + j, k * 20 + j) for j in range(20)])
+                rest.batch(shared, [("all", i, T + k, k)], {f"p{i}": "v"})
+                rest.post("runs/log-parameter", run_id=shared, key="same", value="x")
+            rest.post("runs/update", run_id=runs[i], status="FINISHED", end_time=T)
+        except Exception as e:
+            errors.append(repr(e))
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(64)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors, errors[:3]
+    rest = ours.rest()
+    assert len(set(runs)) == 64
+    for run in runs:
+        assert sorted(v for _, v, _ in rest.history(run, "m")) == list(range(100))
+    assert len(rest.history(shared, "all")) == 64 * 5
+    assert len(rest.get("runs/get", run_id=shared)["run"]["data"]["params"]) == 65
+
+
+# --- real clients --------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("version", [NEWEST, OLD])
+def test_a_real_client(ours, version, tmp_path, request):
+    """The same script of the Python client against ours and a server of its own version; what it
+    prints is compared."""
+    python = starter("fetch", version=version)["python"]
+    other = starter("start", str(tmp_path / "other"), str(free_port()), version=version)
+    request.addfinalizer(lambda: starter("stop", str(tmp_path / "other"), version=version))
+    said = []
+    for env in (ours.env(), {"MLFLOW_TRACKING_URI": other["url"]}):
+        r = subprocess.run([python, os.path.join(HERE, "client_runs.py")], cwd=tmp_path,
+                           env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true",
+                                "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", **env},
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
+        assert r.returncode == 0, r.stderr[-3000:]
+        said.append(r.stdout)
+    assert said[0] == said[1]
+    assert "done" in said[0]
