@@ -6,6 +6,7 @@
  *
  *	mantikd --data DIR --cache DIR --config DIR     in the background
  *	mantikd --foreground …                          in this terminal
+ *	mantikd --serve …                               the same, in the place of one that runs
  *	mantikd --shepherd RECORD                       keeper of one local job (shepherd.c)
  *	mantikd --steps                                 the journal's steps, one a line
  */
@@ -18,11 +19,14 @@
 #include <sys/stat.h>
 
 #include <mantik/daemon.h>
+#include <mantik/trace.h>
 
 enum { MAX_LOG = 1 << 20 };
 
 static const char usage[] =
 	"usage: mantikd [--foreground] [--data DIR] [--cache DIR] [--config DIR] [--idle MS]\n"
+	"               [--trace WHAT]\n"
+	"       mantikd --serve [--port N] [--project NAME] …\n"
 	"       mantikd --shepherd RECORD | --steps | --version | --help\n"
 	"\n"
 	"The daemon that submits, starts and watches runs. It is started when needed and goes\n"
@@ -47,27 +51,57 @@ static int open_log(struct mk_call *call, const char *data_dir)
 	return 0;
 }
 
-static int work(struct mk_call *call, const struct mantik_options *options, bool foreground,
-		int64_t idle)
+struct start {
+	struct mantik_options options;
+	bool foreground;
+	int64_t idle; /* -1: the option */
+	bool serve;
+	int port;
+	const char *project;
+};
+
+/* For who started us to serve, in words that can be used. */
+static void say_ready(void *arg, int port)
+{
+	const struct start *start = arg;
+	const char *project = start->project;
+
+	(void)printf("serving at http://127.0.0.1:%d%s%s until Ctrl-C\n", port,
+		     project ? ", project " : "", project ? project : "");
+	(void)printf("clients: eval \"$(mantikctl env%s)\"\n", project ? " -p PROJECT" : "");
+	(void)fflush(stdout);
+}
+
+static int work(struct mk_call *call, struct start *start)
 {
 	_cleanup_(mantik_closep) struct mantik *m = NULL;
-	int r = mantik_open(call, options, &m);
+	int r = mantik_open(call, &start->options, &m);
 
 	if (r < 0)
 		return r;
-	if (!foreground) {
+	if (!start->foreground) {
 		r = open_log(call, mantik_data_dir(m));
 		if (r < 0)
 			return r;
 	}
 
 	const struct mk_daemon_options daemon = {
-		.idle = idle < 0 ? mantik_option_duration(m, "daemon_idle") : idle,
-		.own_log = !foreground,
+		.idle = start->serve	  ? INT64_MAX :
+			start->idle >= 0 ? start->idle :
+					   mantik_option_duration(m, "daemon_idle"),
+		.own_log = !start->foreground,
 		.service = &mk_serve_service,
+		.port = start->port,
+		.replace = start->serve,
+		.ready = start->serve ? say_ready : NULL,
+		.ready_arg = start,
 	};
 
-	return mk_daemon_run(call, m, &daemon);
+	r = mk_daemon_run(call, m, &daemon);
+	/* Jobs that go on want to be watched; with none it is gone again in a moment. */
+	if (start->serve && r == 0)
+		r = mantik_poke(call, m);
+	return r;
 }
 
 static void fork_on(void)
@@ -106,31 +140,50 @@ int main(int argc, char **argv)
 		{"config", required_argument, NULL, 'C'}, {"idle", required_argument, NULL, 'i'},
 		{"foreground", no_argument, NULL, 'f'},	  {"shepherd", required_argument, NULL, 's'},
 		{"steps", no_argument, NULL, 'S'},	  {"version", no_argument, NULL, 'V'},
-		{"help", no_argument, NULL, 'h'},	  {},
+		{"help", no_argument, NULL, 'h'},	  {"serve", no_argument, NULL, 'e'},
+		{"port", required_argument, NULL, 'p'},	  {"project", required_argument, NULL, 'P'},
+		{"trace", required_argument, NULL, 't'},  {},
 	};
-	struct mantik_options options = {.no_daemon = true};
+	struct start start = {.options.no_daemon = true, .idle = -1};
+	unsigned traced;
 	_cleanup_call_ struct mk_call call;
 	sigset_t blocked;
-	bool foreground = false;
-	int64_t idle = -1; /* the option */
 	int c;
 
 	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) >= 0) {
 		switch (c) {
 		case 'd':
-			options.data_dir = optarg;
+			start.options.data_dir = optarg;
 			break;
 		case 'c':
-			options.cache_dir = optarg;
+			start.options.cache_dir = optarg;
 			break;
 		case 'C':
-			options.config_dir = optarg;
+			start.options.config_dir = optarg;
 			break;
 		case 'i':
-			idle = strtoll(optarg, NULL, 10) * MK_MS;
+			start.idle = strtoll(optarg, NULL, 10) * MK_MS;
 			break;
 		case 'f':
-			foreground = true;
+			start.foreground = true;
+			break;
+		case 'e':
+			start.serve = start.foreground = true;
+			start.options.no_daemon = false;
+			break;
+		case 'p':
+			start.port = (int)strtol(optarg, NULL, 10);
+			break;
+		case 'P':
+			start.project = optarg;
+			break;
+		case 't':
+			if (mk_trace_parse(optarg, strlen(optarg), &traced) < 0) {
+				(void)fprintf(stderr, "mantikd: --trace %s: some of %s, all, off\n",
+					      optarg, mk_trace_names());
+				return 2;
+			}
+			mk_trace_to(MK_TRACE_LOG, traced, mk_trace_stderr, NULL);
 			break;
 		case 's':
 			_exit(mk_shepherd_main(optarg));
@@ -149,7 +202,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!foreground) {
+	if (!start.foreground) {
 		detach();
 		mk_daemon_leave_job();
 	}
@@ -169,9 +222,9 @@ int main(int argc, char **argv)
 	(void)unsetenv("MANTIK_WORKING_DIRECTORY");
 	mk_call_init(&call);
 
-	int r = work(&call, &options, foreground, idle);
+	int r = work(&call, &start);
 
-	if (r < 0 && r != -EBUSY)
+	if (r < 0 && (r != -EBUSY || start.serve))
 		(void)fprintf(stderr, "mantikd: %s\n", call.error.text);
 	return r < 0 ? 1 : 0;
 }

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,11 +35,21 @@ static int beat(struct mk_call *call, void *arg)
 	return mk_lease_beat(call, b->lease);
 }
 
+/* It ends as at any SIGTERM: requests under way are answered, jobs go on. */
+static void end_other(struct mk_call *call, struct mantik *m)
+{
+	_cleanup_lease_info_ struct mk_lease_info info = {};
+
+	if (mk_lease_look(call, m->data_dir, &info) == 0 && info.state == MK_LEASE_HERE &&
+	    info.pid > 1 && info.pid != getpid())
+		(void)kill(info.pid, SIGTERM);
+}
+
 /*
  * Another one holds it: if it answers its doorbell, it does our work (and was rung now, so that it
  * looks); if it does not, it is going, or was killed and is judged dead by the lease.
  */
-static int take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
+static int take(struct mk_call *call, struct mantik *m, bool replace, struct mk_lease **ret)
 {
 	int64_t end = mk_now_mono() + LEASE_WAIT_MS * MK_MS;
 
@@ -47,7 +58,9 @@ static int take(struct mk_call *call, struct mantik *m, struct mk_lease **ret)
 
 		if (r != -EBUSY || mk_now_mono() >= end)
 			return r;
-		if (mk_poke_ring(m) == 0)
+		if (replace)
+			end_other(call, m);
+		else if (mk_poke_ring(m) == 0)
 			return r;
 		mk_error_clear(call);
 		(void)poll(NULL, 0, LEASE_AGAIN_MS); /* a lock file has no event */
@@ -62,7 +75,7 @@ int mk_daemon_run(struct mk_call *call, struct mantik *m, const struct mk_daemon
 	if (mantik_read_only(m))
 		return mk_fail(call, EROFS, "%s", mantik_read_only_why(m) ? mantik_read_only_why(m) :
 									   "opened for reading");
-	r = take(call, m, &b.lease);
+	r = take(call, m, options->replace, &b.lease);
 	if (r < 0)
 		return r;
 	r = mk_engine_run(call, m, options, beat, &b);

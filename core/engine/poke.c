@@ -30,6 +30,8 @@
 #include <sys/wait.h>
 
 #include "base/file.h"
+#include <mantik/daemon.h>
+
 #include "net/spawn.h"
 
 #ifndef MANTIKD_DIRS
@@ -135,7 +137,7 @@ static bool executable(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-static char *daemon_path(void)
+char *mantik_daemon_path(void)
 {
 	const char *env = getenv("MANTIKD");
 	char self[4096];
@@ -197,7 +199,7 @@ static char **clean_environment(void)
 
 static int start(struct mk_call *call, struct mantik *m)
 {
-	_cleanup_free_ char *path = daemon_path();
+	_cleanup_free_ char *path = mantik_daemon_path();
 
 	if (!path)
 		return mk_fail(call, EIO,

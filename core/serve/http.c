@@ -302,7 +302,7 @@ static int may_ask(struct exchange *x, const char *raw)
 				  "not as %s; from another machine use a tunnel: ssh -L "
 				  "%d:127.0.0.1:%d",
 				  port, port, port, host ? host : "nobody", port, port);
-	if (is_open(raw))
+	if (is_open(raw) && !has_token(x))
 		return 0;
 	if (origin && !serve_origin_ours(origin, port))
 		return serve_fail(&x->rq, "PERMISSION_DENIED",

@@ -2,14 +2,17 @@
 /* See serving.h. */
 #include "vault/serving.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "net/http.h"
 
 enum { RANDOM = 32, MAX_FILE = 4096 };
 
@@ -72,6 +75,52 @@ int mk_serving_remember(struct mk_call *call, const struct mantik *m, int port)
 
 	(void)mk_buf_printf(&text, "%s%d", prefix, port);
 	return write_own(call, m, "serve.address", &text);
+}
+
+/*
+ * /proc/net/tcp: `sl local_address rem_address st … uid`; the address in the machine's byte order, 0A
+ * is LISTEN. Where it cannot be read (a container without /proc) everybody is believed.
+ */
+int mk_serving_listens(struct mk_call *call, int port)
+{
+	FILE *file = fopen("/proc/net/tcp", "re");
+	char line[512];
+	int r = 0;
+
+	if (!file)
+		return 1;
+	while (r == 0 && fgets(line, sizeof(line), file)) {
+		unsigned address, at, state, uid;
+
+		if (sscanf(line, " %*u: %x:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %u", &address, &at,
+			   &state, &uid) != 4 ||
+		    (int)at != port || state != 0x0a ||
+		    (address && address != htonl(INADDR_LOOPBACK)))
+			continue;
+		r = uid == geteuid() ? 1 :
+				       mk_fail(call, EACCES,
+					       "port %d of this machine is another user's (uid %u) while "
+					       "mantikd does not run; start it: mantikctl serve",
+					       port, uid);
+	}
+	(void)fclose(file);
+	return r;
+}
+
+int mk_serving_url(struct mk_call *call, const struct mantik *m, const char *project,
+		   struct mk_buf *ret)
+{
+	int port = 0;
+	int r = mk_serving_port(call, m, &port);
+
+	if (r < 0)
+		return r;
+	(void)mk_buf_printf(ret, "%s%d", prefix, port);
+	if (project) {
+		(void)mk_buf_puts(ret, "/projects/");
+		mk_url_put(ret, project, false);
+	}
+	return mk_buf_check(ret) < 0 ? mk_fail(call, ENOMEM, "out of memory") : 0;
 }
 
 int mk_serving_token(struct mk_call *call, const struct mantik *m, struct mk_buf *ret)

@@ -18,6 +18,14 @@
 int mk_serving_port(struct mk_call *call, const struct mantik *m, int *ret) _must_check_;
 /* Remembers the port; only mantikd, once it listens. */
 int mk_serving_remember(struct mk_call *call, const struct mantik *m, int port) _must_check_;
+/*
+ * Who listens on a port of loopback: 1 a process of this user, 0 nobody, EACCES another user's. Asked
+ * before a token is given to whoever is there: while no mantikd runs, anybody may take its port.
+ */
+int mk_serving_listens(struct mk_call *call, int port) _must_check_;
+/* The address for clients, of one project when its name is given: http://127.0.0.1:PORT/projects/p */
+int mk_serving_url(struct mk_call *call, const struct mantik *m, const char *project,
+		   struct mk_buf *ret) _must_check_;
 /* The token: 64 hex digits. ENOENT none yet; EACCES the file is open to others. */
 int mk_serving_token(struct mk_call *call, const struct mantik *m, struct mk_buf *ret) _must_check_;
 /* A new one in its place. */

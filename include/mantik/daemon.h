@@ -23,6 +23,7 @@ struct mk_daemon_options {
 	bool own_log;	  /* stderr is our log file, which is kept small */
 	const struct mk_daemon_service *service; /* or NULL */
 	int port;	  /* of the service; not 0: it must get this one, and serve */
+	bool replace;	  /* ends the mantikd of this machine that does the work, and waits for it */
 	/* The service listens; in the loop's thread. Or NULL. */
 	void (*ready)(void *arg, int port);
 	void *ready_arg;
@@ -34,6 +35,9 @@ struct mk_daemon_options {
  */
 int mk_daemon_run(struct mk_call *call, struct mantik *m,
 		  const struct mk_daemon_options *options) _must_check_;
+/* Where mantikd is: beside this program, $MANTIKD, or where it is installed; NULL: nowhere. Owned by
+ * the caller. */
+char *mantik_daemon_path(void);
 /* The journal's steps by number, NULL after the last: what MK_ABORT_AT takes (tests). */
 const char *mk_daemon_step(int i);
 /* A mantikd that a job started is no part of the job: it leaves the job's control group. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "vault/serving.h"
 
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -50,6 +51,69 @@ static const struct {
 	{"MANTIK_CACHE_DIR", CACHE_DIR, NULL},
 	{"MANTIK_CONFIG_DIR", CONFIG_DIR, NULL},
 };
+
+static const char *planned(const struct mk_job_order *order, const char *name)
+{
+	return mk_pairs_get(&order->plan->variables, name);
+}
+
+/*
+ * What makes MLflow's clients log into this very run, through the server of the mantikd that starts
+ * it. A job with a tracking server of its own gets none of it: our token is not for others.
+ */
+static int put_tracking(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
+			struct mk_pairs *ret)
+{
+	_cleanup_wipe_ struct mk_buf token = MK_BUF_SECRET(256);
+	_cleanup_buf_ struct mk_buf url = MK_BUF(1 << 16);
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int port = 0;
+
+	if (planned(order, "MLFLOW_TRACKING_URI"))
+		return 0;
+
+	int r = mk_db_read(call, site->m->db,
+			   "SELECT p.name, r.experiment_id FROM runs r"
+			   " JOIN projects p ON p.id = r.project_id WHERE r.id = ?",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, order->run_id);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r; /* deleted by now: it will not be started */
+
+	_cleanup_free_ char *experiment = mk_strf("%lld", (long long)mk_col_int(stmt, 1));
+
+	r = mk_serving_port(call, site->m, &port);
+	if (r == 0)
+		r = mk_serving_listens(call, port);
+	if (r == 1)
+		r = mk_serving_url(call, site->m, mk_col_text(stmt, 0), &url);
+	else if (r == 0)
+		r = mk_fail(call, ENOENT, "the tracking server does not run");
+	if (r == 0)
+		r = mk_serving_token(call, site->m, &token);
+	if (r < 0) { /* it is a job all the same */
+		_cleanup_free_ char *why = mk_strf("without MLFLOW_TRACKING_URI: %s",
+						   call->error.text ? call->error.text : "");
+
+		if (order->note)
+			order->note(order->note_arg, why);
+		mk_error_clear(call);
+		return 0;
+	}
+	if (mk_pairs_set(ret, "MLFLOW_TRACKING_URI", mk_buf_text(&url)) < 0 ||
+	    mk_pairs_set(ret, "MLFLOW_TRACKING_TOKEN", mk_buf_text(&token)) < 0 ||
+	    /* else those of ~/.mlflow/credentials would be sent instead of the token */
+	    mk_pairs_set(ret, "MLFLOW_TRACKING_USERNAME", "mantik") < 0 ||
+	    mk_pairs_set(ret, "MLFLOW_TRACKING_PASSWORD", mk_buf_text(&token)) < 0 ||
+	    mk_pairs_set(ret, "MLFLOW_RUN_ID", order->key) < 0 ||
+	    mk_pairs_set(ret, "MLFLOW_EXPERIMENT_ID", experiment) < 0)
+		return mk_fail(call, ENOMEM, "environment: out of memory");
+	return 0;
+}
 
 int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
 		   const char *cwd, struct mk_pairs *ret)
@@ -103,6 +167,11 @@ int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_j
 		if (value && mk_pairs_set(ret, table[i].name, value) < 0)
 			return mk_fail(call, ENOMEM, "environment: out of memory");
 	}
+
+	int r = put_tracking(call, site, order, ret);
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < order->plan->variables.n; i++) {
 		const struct mk_pair *v = &order->plan->variables.v[i];
 
