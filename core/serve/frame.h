@@ -145,6 +145,50 @@ struct serve {
 	struct exchange *at_work; /* with a worker: what serve_stop() cancels */
 };
 
+enum { SERVE_MAX_ID = 64 };
+enum serve_step { STEP_HEAD, STEP_BEGIN, STEP_BODY, STEP_DATA, STEP_RUN, STEP_READY, STEP_REFUSED };
+
+struct exchange {
+	struct serve_work work; /* first */
+	struct exchange *next_at_work;
+	struct serve *serve;
+	struct MHD_Connection *conn;
+	struct serve_link *link;
+	struct mk_call call;
+	struct serve_request rq;
+	struct serve_where where;
+	struct serve_file file;
+	struct mk_buf out;
+	const struct serve_route *route;
+	enum serve_step step;
+	bool resumed;	   /* BEGIN is over: libmicrohttpd tells the head once more */
+	bool begun;	   /* the sink has a state */
+	void *state;
+	struct mk_buf body; /* or the next piece of a sink's */
+	int64_t held;	   /* of serve->held */
+	int64_t length;	   /* as announced, -1 unknown */
+	int64_t came;
+	json_t *ret;
+	int result;
+	int status;	   /* of the answer, for the trace */
+	int64_t since;
+	char id[SERVE_MAX_ID + 1]; /* X-Request-ID */
+};
+
+/* head.c: errors are told to the client as a handler's are. */
+const char *serve_header(struct exchange *x, const char *name);
+/* Host, Origin, token. */
+int serve_may_ask(struct exchange *x, const char *raw) _must_check_;
+int serve_find_route(struct exchange *x, const char *raw) _must_check_;
+/* Of a route that is no sink: the arguments of a GET are read, else a JSON body of a bearable size is
+ * announced. */
+int serve_check_body(struct exchange *x) _must_check_;
+int serve_too_big(struct exchange *x);
+/* Bytes of the body, -1 unknown. */
+int64_t serve_announced(struct exchange *x);
+/* A number that a log and a client's own can be joined by. */
+void serve_name_request(struct exchange *x);
+
 /* http.c */
 /* Listens with an open socket (owned from now on). */
 int serve_http_start(struct mk_call *call, struct serve *serve, int fd) _must_check_;

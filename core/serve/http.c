@@ -24,36 +24,7 @@
 
 #include <mantik/trace.h>
 
-enum { PIECE = 1 << 20, POLL_THREADS = 2, MEMORY = 64 << 10, MAX_OUT = 256 << 20, MAX_ID = 64 };
-
-enum step { STEP_HEAD, STEP_BEGIN, STEP_BODY, STEP_DATA, STEP_RUN, STEP_READY, STEP_REFUSED };
-
-struct exchange {
-	struct serve_work work; /* first */
-	struct exchange *next_at_work;
-	struct serve *serve;
-	struct MHD_Connection *conn;
-	struct serve_link *link;
-	struct mk_call call;
-	struct serve_request rq;
-	struct serve_where where;
-	struct serve_file file;
-	struct mk_buf out;
-	const struct serve_route *route;
-	enum step step;
-	bool resumed;	   /* BEGIN is over: libmicrohttpd tells the head once more */
-	bool begun;	   /* the sink has a state */
-	void *state;
-	struct mk_buf body; /* or the next piece of a sink's */
-	int64_t held;	   /* of serve->held */
-	int64_t length;	   /* as announced, -1 unknown */
-	int64_t came;
-	json_t *ret;
-	int result;
-	int status;	   /* of the answer, for the trace */
-	int64_t since;
-	char id[MAX_ID + 1]; /* X-Request-ID */
-};
+enum { PIECE = 1 << 20, POLL_THREADS = 2, MEMORY = 64 << 10, MAX_OUT = 256 << 20 };
 
 /* Back to its poll thread, which may be done with x before this returns. Leaving the list and being
  * resumed is one thing for serve_http_stop(). */
@@ -68,11 +39,6 @@ static void give_back(struct exchange *x)
 	*p = x->next_at_work;
 	MHD_resume_connection(x->conn);
 	pthread_mutex_unlock(&serve->lock);
-}
-
-static const char *header(struct exchange *x, const char *name)
-{
-	return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name);
 }
 
 /* The worker's side. */
@@ -190,7 +156,7 @@ static void do_work(struct serve_work *work)
 
 /* The poll thread's side. */
 
-static enum MHD_Result hand_over(struct exchange *x, enum step step)
+static enum MHD_Result hand_over(struct exchange *x, enum serve_step step)
 {
 	struct serve *serve = x->serve;
 
@@ -229,164 +195,6 @@ static enum MHD_Result answer(struct exchange *x)
 	return r;
 }
 
-static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind, const char *key,
-				    size_t key_len, const char *value, size_t value_len)
-{
-	struct exchange *x = arg;
-	_cleanup_buf_ struct mk_buf name = MK_BUF(1 << 16), text = MK_BUF(1 << 16);
-
-	if (serve_decode(key, key_len, &name) < 0 ||
-	    serve_decode(value ? value : "", value ? value_len : 0, &text) < 0) {
-		x->result = serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
-				       "an argument of the query is not UTF-8, or holds a NUL");
-		return MHD_NO;
-	}
-
-	json_t *old = json_object_get(x->rq.in, mk_buf_text(&name));
-	json_t *new = json_stringn(mk_buf_text(&text), text.len);
-
-	if (json_is_array(old)) {
-		(void)json_array_append_new(old, new);
-	} else if (old) {
-		json_t *list = json_array();
-
-		(void)json_array_append(list, old);
-		(void)json_array_append_new(list, new);
-		(void)json_object_set_new(x->rq.in, mk_buf_text(&name), list);
-	} else {
-		(void)json_object_set_new(x->rq.in, mk_buf_text(&name), new);
-	}
-	return MHD_YES;
-}
-
-/* `Bearer <token>`, or Basic with any name and the token as password. */
-static bool has_token(struct exchange *x)
-{
-	static const char scheme[] = "Bearer ";
-	const char *value = header(x, MHD_HTTP_HEADER_AUTHORIZATION);
-	char *password = NULL;
-	bool good = false;
-
-	if (!value)
-		return false;
-	if (strncasecmp(value, scheme, strlen(scheme)) == 0) {
-		value += strlen(scheme);
-		return serve_same_secret(x->serve->token, value + strspn(value, " "));
-	}
-
-	char *user = MHD_basic_auth_get_username_password(x->conn, &password);
-
-	if (password)
-		good = serve_same_secret(x->serve->token, password);
-	MHD_free(user);
-	MHD_free(password);
-	return good;
-}
-
-/* Told to anybody, as MLflow's server tells it. */
-static bool is_open(const char *raw)
-{
-	return strcmp(raw, "/health") == 0 || strcmp(raw, "/version") == 0;
-}
-
-/* Who asks: an error, or 0. */
-static int may_ask(struct exchange *x, const char *raw)
-{
-	const char *host = header(x, MHD_HTTP_HEADER_HOST);
-	const char *origin = header(x, MHD_HTTP_HEADER_ORIGIN);
-	int port = x->serve->port;
-
-	if (!serve_host_ours(host, port))
-		return serve_fail(&x->rq, "PERMISSION_DENIED",
-				  "this server is asked as 127.0.0.1:%d, localhost:%d or [::1]:%d, "
-				  "not as %s; from another machine use a tunnel: ssh -L "
-				  "%d:127.0.0.1:%d",
-				  port, port, port, host ? host : "nobody", port, port);
-	if (is_open(raw) && !has_token(x))
-		return 0;
-	if (origin && !serve_origin_ours(origin, port))
-		return serve_fail(&x->rq, "PERMISSION_DENIED",
-				  "a page of %s may not ask this server", origin);
-	if (!has_token(x))
-		return serve_fail(&x->rq, "UNAUTHENTICATED",
-				  "this server wants its token: eval \"$(mantikctl env)\" sets "
-				  "MLFLOW_TRACKING_TOKEN; in a browser it is the password, of any "
-				  "user");
-	serve_link_known(&x->serve->sweep, x->link);
-	atomic_store(&x->serve->last, mk_now_mono());
-	return 0;
-}
-
-/* What is wanted: an error, or 0 with the route. */
-static int find_route(struct exchange *x, const char *raw)
-{
-	const char *why = NULL;
-	bool other;
-
-	if (serve_where_read(raw, &x->where, &why) < 0)
-		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE", "%s", why);
-	x->rq.path = x->where.path;
-	x->route = serve_routes_find(x->serve->routes, x->rq.method, x->rq.path, &x->rq.rest,
-				     &other);
-	return x->route ? 0 : serve_unknown(&x->rq, other);
-}
-
-static int64_t announced(struct exchange *x)
-{
-	const char *text = header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
-	int64_t length = 0;
-
-	if (!text)
-		return header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING) ? -1 : 0;
-	/* libmicrohttpd has refused what is no number. */
-	for (; *text >= '0' && *text <= '9'; text++)
-		if (__builtin_mul_overflow(length, 10, &length) ||
-		    __builtin_add_overflow(length, *text - '0', &length))
-			return INT64_MAX;
-	return length;
-}
-
-static int too_big(struct exchange *x)
-{
-	return serve_fail(&x->rq, "RESOURCE_LIMIT_EXCEEDED",
-			  "a request may have %zu MiB, this one has more",
-			  x->serve->limits.body >> 20);
-}
-
-/* Of a body that is kept: a JSON object of a bearable size. */
-static int check_body(struct exchange *x)
-{
-	const char *type = header(x, MHD_HTTP_HEADER_CONTENT_TYPE);
-	static const char json[] = "application/json";
-
-	if (strcmp(x->rq.method, "GET") == 0) {
-		x->rq.in = json_object();
-		if (!x->rq.in)
-			return mk_fail(&x->call, ENOMEM, "out of memory");
-		(void)MHD_get_connection_values_n(x->conn, MHD_GET_ARGUMENT_KIND, add_argument, x);
-		return x->result;
-	}
-	if (!type || strncasecmp(type, json, strlen(json)) != 0 ||
-	    (type[strlen(json)] && !strchr("; ", type[strlen(json)])))
-		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
-				  "Bad Request. Content-Type must be one of ['application/json'].");
-	return x->length > (int64_t)x->serve->limits.body ? too_big(x) : 0;
-}
-
-/* A number that a log and a client's own can be joined by. */
-static void name_request(struct exchange *x)
-{
-	const char *theirs = header(x, "X-Request-ID");
-	size_t n = theirs ? strlen(theirs) : 0;
-
-	x->call.number = atomic_fetch_add(&x->serve->number, 1) + 1;
-	if (n && n <= MAX_ID && strspn(theirs, "0123456789abcdefghijklmnopqrstuvwxyz"
-					       "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-") == n)
-		memcpy(x->id, theirs, n + 1);
-	else
-		(void)snprintf(x->id, sizeof(x->id), "%llu", (unsigned long long)x->call.number);
-}
-
 static struct exchange *exchange_new(struct serve *serve, struct MHD_Connection *conn,
 				     const char *method)
 {
@@ -414,8 +222,8 @@ static struct exchange *exchange_new(struct serve *serve, struct MHD_Connection 
 		.file = &x->file,
 		.out = &x->out,
 	};
-	x->length = announced(x);
-	name_request(x);
+	x->length = serve_announced(x);
+	serve_name_request(x);
 	atomic_fetch_add(&serve->under_way, 1);
 	return x;
 }
@@ -438,17 +246,17 @@ static enum MHD_Result refuse(struct exchange *x, int r)
 /* Who waits to be told to send; or more than is worth waiting for. */
 static bool not_worth_hearing(struct exchange *x)
 {
-	return header(x, MHD_HTTP_HEADER_EXPECT) || x->length > x->serve->limits.swallow;
+	return serve_header(x, MHD_HTTP_HEADER_EXPECT) || x->length > x->serve->limits.swallow;
 }
 
 static enum MHD_Result head(struct exchange *x, const char *raw)
 {
-	int r = may_ask(x, raw);
+	int r = serve_may_ask(x, raw);
 
 	if (r == 0)
-		r = find_route(x, raw);
+		r = serve_find_route(x, raw);
 	if (r == 0 && !x->route->sink)
-		r = check_body(x);
+		r = serve_check_body(x);
 	serve_link_set(&x->serve->sweep, x->link, LINK_BODY);
 	if (r < 0) {
 		(void)refuse(x, r);
@@ -465,7 +273,7 @@ static enum MHD_Result keep(struct exchange *x, const char *data, size_t len)
 	struct serve *serve = x->serve;
 
 	if (x->body.len + len > serve->limits.body)
-		return refuse(x, too_big(x));
+		return refuse(x, serve_too_big(x));
 	x->held += (int64_t)len;
 	if (atomic_fetch_add(&serve->held, (int64_t)len) + (int64_t)len >
 	    (int64_t)serve->limits.bodies)

@@ -5,7 +5,8 @@
  *
  *	listen.c       the listener: port, token, beginning and end
  *	http.c	       libmicrohttpd: a request from its first line to the end of its answer
- *	ask.c	       who may ask, and what a path says; pure functions
+ *	head.c	       who asks, for what
+ *	ask.c	       what a path, a host, a range, a secret say; pure functions
  *	sweep.c	       connections that take too long to say something
  *	work.c	       the threads handlers run in
  *	answer.c       answers: JSON, texts, files and parts of them

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the head of a request says: who asks, for what, with how much to come. In the poll thread,
+ * before anything of it is believed or kept.
+ */
+#include "serve/frame.h"
+
+#include <microhttpd.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *serve_header(struct exchange *x, const char *name)
+{
+	return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name);
+}
+
+static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind, const char *key,
+				    size_t key_len, const char *value, size_t value_len)
+{
+	struct exchange *x = arg;
+	_cleanup_buf_ struct mk_buf name = MK_BUF(1 << 16), text = MK_BUF(1 << 16);
+
+	if (serve_decode(key, key_len, &name) < 0 ||
+	    serve_decode(value ? value : "", value ? value_len : 0, &text) < 0) {
+		x->result = serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
+				       "an argument of the query is not UTF-8, or holds a NUL");
+		return MHD_NO;
+	}
+
+	json_t *old = json_object_get(x->rq.in, mk_buf_text(&name));
+	json_t *new = json_stringn(mk_buf_text(&text), text.len);
+
+	if (json_is_array(old)) {
+		(void)json_array_append_new(old, new);
+	} else if (old) {
+		json_t *list = json_array();
+
+		(void)json_array_append(list, old);
+		(void)json_array_append_new(list, new);
+		(void)json_object_set_new(x->rq.in, mk_buf_text(&name), list);
+	} else {
+		(void)json_object_set_new(x->rq.in, mk_buf_text(&name), new);
+	}
+	return MHD_YES;
+}
+
+/* `Bearer <token>`, or Basic with any name and the token as password. */
+static bool has_token(struct exchange *x)
+{
+	static const char scheme[] = "Bearer ";
+	const char *value = serve_header(x, MHD_HTTP_HEADER_AUTHORIZATION);
+	char *password = NULL;
+	bool good = false;
+
+	if (!value)
+		return false;
+	if (strncasecmp(value, scheme, strlen(scheme)) == 0) {
+		value += strlen(scheme);
+		return serve_same_secret(x->serve->token, value + strspn(value, " "));
+	}
+
+	char *user = MHD_basic_auth_get_username_password(x->conn, &password);
+
+	if (password)
+		good = serve_same_secret(x->serve->token, password);
+	MHD_free(user);
+	MHD_free(password);
+	return good;
+}
+
+/* Told to anybody, as MLflow's server tells it. */
+static bool is_open(const char *raw)
+{
+	return strcmp(raw, "/health") == 0 || strcmp(raw, "/version") == 0;
+}
+
+/* Who asks: an error, or 0. */
+int serve_may_ask(struct exchange *x, const char *raw)
+{
+	const char *host = serve_header(x, MHD_HTTP_HEADER_HOST);
+	const char *origin = serve_header(x, MHD_HTTP_HEADER_ORIGIN);
+	int port = x->serve->port;
+
+	if (!serve_host_ours(host, port))
+		return serve_fail(&x->rq, "PERMISSION_DENIED",
+				  "this server is asked as 127.0.0.1:%d, localhost:%d or [::1]:%d, "
+				  "not as %s; from another machine use a tunnel: ssh -L "
+				  "%d:127.0.0.1:%d",
+				  port, port, port, host ? host : "nobody", port, port);
+	if (is_open(raw) && !has_token(x))
+		return 0;
+	if (origin && !serve_origin_ours(origin, port))
+		return serve_fail(&x->rq, "PERMISSION_DENIED",
+				  "a page of %s may not ask this server", origin);
+	if (!has_token(x))
+		return serve_fail(&x->rq, "UNAUTHENTICATED",
+				  "this server wants its token: eval \"$(mantikctl env)\" sets "
+				  "MLFLOW_TRACKING_TOKEN; in a browser it is the password, of any "
+				  "user");
+	serve_link_known(&x->serve->sweep, x->link);
+	atomic_store(&x->serve->last, mk_now_mono());
+	return 0;
+}
+
+/* What is wanted: an error, or 0 with the route. */
+int serve_find_route(struct exchange *x, const char *raw)
+{
+	const char *why = NULL;
+	bool other;
+
+	if (serve_where_read(raw, &x->where, &why) < 0)
+		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE", "%s", why);
+	x->rq.path = x->where.path;
+	x->route = serve_routes_find(x->serve->routes, x->rq.method, x->rq.path, &x->rq.rest,
+				     &other);
+	return x->route ? 0 : serve_unknown(&x->rq, other);
+}
+
+int64_t serve_announced(struct exchange *x)
+{
+	const char *text = serve_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	int64_t length = 0;
+
+	if (!text)
+		return serve_header(x, MHD_HTTP_HEADER_TRANSFER_ENCODING) ? -1 : 0;
+	/* libmicrohttpd has refused what is no number. */
+	for (; *text >= '0' && *text <= '9'; text++)
+		if (__builtin_mul_overflow(length, 10, &length) ||
+		    __builtin_add_overflow(length, *text - '0', &length))
+			return INT64_MAX;
+	return length;
+}
+
+int serve_too_big(struct exchange *x)
+{
+	return serve_fail(&x->rq, "RESOURCE_LIMIT_EXCEEDED",
+			  "a request may have %zu MiB, this one has more",
+			  x->serve->limits.body >> 20);
+}
+
+/* Of a body that is kept: a JSON object of a bearable size. */
+int serve_check_body(struct exchange *x)
+{
+	const char *type = serve_header(x, MHD_HTTP_HEADER_CONTENT_TYPE);
+	static const char json[] = "application/json";
+
+	if (strcmp(x->rq.method, "GET") == 0) {
+		x->rq.in = json_object();
+		if (!x->rq.in)
+			return mk_fail(&x->call, ENOMEM, "out of memory");
+		(void)MHD_get_connection_values_n(x->conn, MHD_GET_ARGUMENT_KIND, add_argument, x);
+		return x->result;
+	}
+	if (!type || strncasecmp(type, json, strlen(json)) != 0 ||
+	    (type[strlen(json)] && !strchr("; ", type[strlen(json)])))
+		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
+				  "Bad Request. Content-Type must be one of ['application/json'].");
+	return x->length > (int64_t)x->serve->limits.body ? serve_too_big(x) : 0;
+}
+
+void serve_name_request(struct exchange *x)
+{
+	const char *theirs = serve_header(x, "X-Request-ID");
+	size_t n = theirs ? strlen(theirs) : 0;
+
+	x->call.number = atomic_fetch_add(&x->serve->number, 1) + 1;
+	if (n && n <= SERVE_MAX_ID && strspn(theirs, "0123456789abcdefghijklmnopqrstuvwxyz"
+					       "ABCDEFGHIJKLMNOPQRSTUVWXYZ._-") == n)
+		memcpy(x->id, theirs, n + 1);
+	else
+		(void)snprintf(x->id, sizeof(x->id), "%llu", (unsigned long long)x->call.number);
+}
