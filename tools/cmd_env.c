@@ -3,6 +3,8 @@
  * into a run. */
 #include "cmd.h"
 
+#include <pwd.h>
+
 #include <mantik/project.h>
 #include <mantik/run.h>
 #include <mantik/serve.h>
@@ -35,20 +37,21 @@ static void put_run(const struct mk_run *run, struct mk_buf *out)
 
 /*
  * What MLflow's clients read. User and password are said besides the token, because else those of
- * ~/.mlflow/credentials would be sent instead of it.
+ * ~/.mlflow/credentials would be sent instead of it; the user is also the one of runs they make.
  */
 static int put_tracking(struct ctl *ctl, const struct mk_run *run, const char *project,
 			struct mk_buf *out)
 {
 	_cleanup_buf_ struct mk_buf url = MK_BUF(MK_LIMIT_TEXT);
 	_cleanup_wipe_ struct mk_buf token = MK_BUF_SECRET(1024);
+	const struct passwd *user = getpwuid(getuid());
 	int r = mantik_serving(&ctl->call, ctl->m, project, &url, &token);
 
 	if (r < 0)
 		return r;
 	put(out, "MLFLOW_TRACKING_URI", mk_buf_text(&url));
 	put(out, "MLFLOW_TRACKING_TOKEN", mk_buf_text(&token));
-	put(out, "MLFLOW_TRACKING_USERNAME", "mantik");
+	put(out, "MLFLOW_TRACKING_USERNAME", user ? user->pw_name : "mantik");
 	put(out, "MLFLOW_TRACKING_PASSWORD", mk_buf_text(&token));
 	if (run->id)
 		put(out, "MLFLOW_RUN_ID", run->uid);

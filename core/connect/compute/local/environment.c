@@ -106,8 +106,9 @@ static int put_tracking(struct mk_call *call, struct mk_site *site, const struct
 	}
 	if (mk_pairs_set(ret, "MLFLOW_TRACKING_URI", mk_buf_text(&url)) < 0 ||
 	    mk_pairs_set(ret, "MLFLOW_TRACKING_TOKEN", mk_buf_text(&token)) < 0 ||
-	    /* else those of ~/.mlflow/credentials would be sent instead of the token */
-	    mk_pairs_set(ret, "MLFLOW_TRACKING_USERNAME", "mantik") < 0 ||
+	    /* else those of ~/.mlflow/credentials would be sent instead of the token; clients also
+	     * take it for the name of a new run's user */
+	    mk_pairs_set(ret, "MLFLOW_TRACKING_USERNAME", mk_pairs_get(ret, "USER")) < 0 ||
 	    mk_pairs_set(ret, "MLFLOW_TRACKING_PASSWORD", mk_buf_text(&token)) < 0 ||
 	    mk_pairs_set(ret, "MLFLOW_RUN_ID", order->key) < 0 ||
 	    mk_pairs_set(ret, "MLFLOW_EXPERIMENT_ID", experiment) < 0)
