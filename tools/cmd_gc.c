@@ -140,7 +140,7 @@ const struct cmd cmd_gc = {
 		"its names, or the path of an experiment or of a project: all its runs that are deleted. "
 		"Without PATH: all that are deleted anywhere, then the mirrors of repositories that were "
 		"removed and the pins of commits that no run was made from any more. On a terminal it "
-		"asks first.",
+		"asks first. A run stays as long as a version of a registered model is made of its files.",
 	.options =
 		(const struct cmd_option[]){
 			{'o', "older", "AGE", "only those deleted longer ago than 30d, 12h, 90m or 45s"},

@@ -65,6 +65,9 @@ int mk_db_read(struct mk_call *call, struct mk_db *db, const char *sql,
  * A statement of a reader is reset by mk_reset; use _cleanup_stmt_. */
 int mk_prepare(struct mk_call *call, struct mk_conn *conn, const char *sql,
 	       struct mk_stmt **ret) _must_check_;
+/* The same for a text that is made for this once: prepared each time, gone with mk_reset. */
+int mk_prepare_once(struct mk_call *call, struct mk_conn *conn, const char *sql,
+		    struct mk_stmt **ret) _must_check_;
 /* Positions from 1. Text and blob are not copied: they must live until mk_reset. NULL text = NULL. */
 void mk_bind_int(struct mk_stmt *stmt, int i, int64_t v);
 void mk_bind_double(struct mk_stmt *stmt, int i, double v);

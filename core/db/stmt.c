@@ -15,23 +15,9 @@ static struct mk_stmt **slot_of(struct mk_conn *conn, const char *sql)
 	return &conn->stmts[(key * UINT64_C(0x9E3779B97F4A7C15)) >> 32 & (STMT_SLOTS - 1)];
 }
 
-int mk_prepare(struct mk_call *call, struct mk_conn *conn, const char *sql, struct mk_stmt **ret)
+static int prepare(struct mk_call *call, struct mk_conn *conn, const char *sql, bool cached,
+		   struct mk_stmt **ret)
 {
-	struct mk_stmt **slot = slot_of(conn, sql);
-	bool cached = true;
-
-	for (struct mk_stmt *stmt = *slot; stmt; stmt = stmt->next) {
-		if (stmt->sql != sql)
-			continue;
-		if (stmt->busy) {
-			cached = false;
-			continue;
-		}
-		stmt->busy = true;
-		*ret = stmt;
-		return 0;
-	}
-
 	sqlite3_stmt *s = NULL;
 
 	conn->call = call;
@@ -52,12 +38,40 @@ int mk_prepare(struct mk_call *call, struct mk_conn *conn, const char *sql, stru
 		.busy = true,
 		.cached = cached,
 	};
-	if (cached) {
-		stmt->next = *slot;
-		*slot = stmt;
-	}
 	*ret = stmt;
 	return 0;
+}
+
+int mk_prepare(struct mk_call *call, struct mk_conn *conn, const char *sql, struct mk_stmt **ret)
+{
+	struct mk_stmt **slot = slot_of(conn, sql);
+	bool cached = true;
+
+	for (struct mk_stmt *stmt = *slot; stmt; stmt = stmt->next) {
+		if (stmt->sql != sql)
+			continue;
+		if (stmt->busy) {
+			cached = false;
+			continue;
+		}
+		stmt->busy = true;
+		*ret = stmt;
+		return 0;
+	}
+
+	int r = prepare(call, conn, sql, cached, ret);
+
+	if (r == 0 && cached) {
+		(*ret)->next = *slot;
+		*slot = *ret;
+	}
+	return r;
+}
+
+int mk_prepare_once(struct mk_call *call, struct mk_conn *conn, const char *sql,
+		    struct mk_stmt **ret)
+{
+	return prepare(call, conn, sql, false, ret);
 }
 
 void mk_reset(struct mk_stmt **stmt_p)

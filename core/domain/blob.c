@@ -1,28 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sources of bytes. Three sorts: memory, a descriptor of a local file, and a file of a tracking
- * store (index_files.c), which is what the runs of one have. What a run of ours left behind lies in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
- * directory and through no link.
+ * store (index_files.c), which is what the runs of one have. What a run of ours left behind lies
+ * in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
+ * directory and through no link (artifacts/: kept.c).
  *
  *	<data>/runs/<uid>/{stdout,stderr,scheduler,submission}
  *	                  /artifacts/...
  */
 #include "domain/blob.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <mantik/run.h>
 
 #include "cache/blobs.h"
 #include "core.h"
+#include "domain/kept.h"
 #include "domain/index_files.h"
 
 struct mk_blob {
@@ -85,16 +84,6 @@ static struct mk_blob *blob_of_late(const char *record, const char *name)
 	return blob;
 }
 
-static int open_beneath(int dir, const char *name, uint64_t flags)
-{
-	struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-	};
-
-	return (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
-}
-
 /* The descriptor, or -1 while there is no file. */
 static int blob_fd(struct mk_blob *blob)
 {
@@ -107,7 +96,7 @@ static int blob_fd(struct mk_blob *blob)
 	_cleanup_close_ int dir =
 		open(blob->late, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	_cleanup_close_ int fd =
-		dir < 0 ? -1 : open_beneath(dir, blob->late_name, O_RDONLY | O_NONBLOCK);
+		dir < 0 ? -1 : mk_open_beneath(dir, blob->late_name, O_RDONLY | O_NONBLOCK, false);
 
 	/* Several threads read through one handle: the first to open it wins. */
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
@@ -258,7 +247,7 @@ int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 	_cleanup_close_ int fd = -1;
 
 	if (dir >= 0) {
-		fd = open_beneath(dir, log_files[log], O_RDONLY | O_NONBLOCK);
+		fd = mk_open_beneath(dir, log_files[log], O_RDONLY | O_NONBLOCK, false);
 		if (fd < 0 && errno != ENOENT)
 			return mk_fail(call, errno, "run %.8s: %s: %s", uid, log_files[log],
 				       strerror(errno));
@@ -312,159 +301,43 @@ int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 	return 0;
 }
 
-/* An O_PATH descriptor of artifacts/<path>; a link is opened as itself. ENOENT with a text. */
-static int open_artifact(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
-			 bool *ret_live)
-{
-	char uid[33];
-	int r = run_of(call, m, run_id, uid, ret_live);
-
-	if (r < 0)
-		return r;
-
-	_cleanup_close_ int record = open_record(call, m, uid);
-
-	if (record < 0 && record != -ENOENT)
-		return record;
-
-	/* Beneath artifacts/ itself: `..` would lead to the logs and the state beside it. */
-	_cleanup_close_ int top =
-		record < 0 ? -1 : open_beneath(record, "artifacts", O_PATH | O_DIRECTORY);
-
-	if (top >= 0) {
-		/* NO_SYMLINKS with O_PATH|O_NOFOLLOW allows the last part to be a link. */
-		int fd = open_beneath(top, *path ? path : ".", O_PATH | O_NOFOLLOW);
-
-		if (fd >= 0)
-			return fd;
-		if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != EXDEV)
-			return mk_fail(call, errno, "run %.8s: artifacts/%s: %s", uid, path,
-				       strerror(errno));
-	}
-	return mk_fail(call, ENOENT, "run %.8s has no artifact %s", uid, path);
-}
-
-static struct mk_dirent dirent_of(const char *name, const struct stat *st)
-{
-	return (struct mk_dirent){
-		.name = name,
-		.is_dir = S_ISDIR(st->st_mode),
-		.is_link = S_ISLNK(st->st_mode),
-		.executable = S_ISREG(st->st_mode) && st->st_mode & 0100,
-		.size = S_ISDIR(st->st_mode) ? 0 : st->st_size,
-		.mtime = mtime_of(st),
-	};
-}
+/* --- artifacts: a store's, or ours -------------------------------------------------------- */
 
 int mk_run_artifact_list(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 mk_dirent_emit *emit, void *arg)
 {
 	_cleanup_place_ struct mk_place place = {};
+	_cleanup_kept_ struct mk_kept kept = {};
 	int r = mk_place_of_run(call, m, run_id, &place);
 
 	if (r)
 		return r < 0 ? r : mk_index_files_list(call, m, &place, path, emit, arg);
-
-	bool live;
-	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
-	struct dirent *entry;
-
-	if (at == -ENOENT && !*path) {
-		/* Nothing was kept (yet): the directory is there and empty. But no run is ENOENT.
-		 */
-		char uid[33];
-
-		mk_error_clear(call);
-		return run_of(call, m, run_id, uid, &live);
-	}
-	if (at < 0)
-		return at;
-
-	int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-
-	if (!dir) {
-		r = mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-		mk_closep(&fd);
-		return r;
-	}
-	while (r == 0 && (errno = 0, entry = readdir(dir))) {
-		struct stat st;
-
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			continue; /* gone since */
-		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
-			continue;
-
-		struct mk_dirent it = dirent_of(entry->d_name, &st);
-
-		r = emit(arg, &it);
-	}
-	if (r == 0 && errno)
-		r = mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-	closedir(dir);
-	return r;
+	r = mk_kept_of_run(call, m, run_id, &kept);
+	return r < 0 ? r : mk_kept_list(call, &kept, path, emit, arg);
 }
 
 int mk_run_artifact_stat(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 struct mk_dirent *ret)
 {
 	_cleanup_place_ struct mk_place place = {};
+	_cleanup_kept_ struct mk_kept kept = {};
 	int r = mk_place_of_run(call, m, run_id, &place);
 
 	if (r)
 		return r < 0 ? r : mk_index_files_stat(call, m, &place, path, ret);
-
-	bool live;
-	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
-	const char *slash = strrchr(path, '/');
-	struct stat st;
-
-	if (at < 0)
-		return at;
-	if (fstatat(at, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-	*ret = dirent_of(slash ? slash + 1 : path, &st);
-	return 0;
+	r = mk_kept_of_run(call, m, run_id, &kept);
+	return r < 0 ? r : mk_kept_stat(call, &kept, path, ret);
 }
 
 int mk_run_artifact_open(struct mk_call *call, struct mantik *m, int64_t run_id, const char *path,
 			 struct mk_blob **ret)
 {
 	_cleanup_place_ struct mk_place place = {};
+	_cleanup_kept_ struct mk_kept kept = {};
 	int r = mk_place_of_run(call, m, run_id, &place);
 
 	if (r)
 		return r < 0 ? r : mk_index_files_open(call, m, &place, path, ret);
-
-	bool live;
-	_cleanup_close_ int at = open_artifact(call, m, run_id, path, &live);
-	char self[64], target[4096];
-	struct stat st;
-
-	if (at < 0)
-		return at;
-	if (fstatat(at, "", &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-	if (S_ISLNK(st.st_mode)) { /* its text, for readlink */
-		ssize_t n = readlinkat(at, "", target, sizeof(target));
-
-		if (n < 0)
-			return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-		*ret = mk_blob_of_memory(mk_strndup(target, (size_t)n), (size_t)n);
-		return 0;
-	}
-	if (!S_ISREG(st.st_mode))
-		return mk_fail(call, S_ISDIR(st.st_mode) ? EISDIR : EACCES,
-			       "artifacts/%s is no file", path);
-	/* The same file again for reading: by its descriptor, so that nobody can swap it. */
-	(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", at);
-
-	int fd = open(self, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
-	*ret = mk_blob_of_fd(fd, st.st_size, live);
-	return 0;
+	r = mk_kept_of_run(call, m, run_id, &kept);
+	return r < 0 ? r : mk_kept_open(call, &kept, path, ret);
 }

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "domain/domain.h"
+#include "domain/logged_model.h"
 
 struct ids {
 	int64_t *v;
@@ -25,6 +26,12 @@ static void ids_free(struct ids *ids)
 	free(ids->v);
 }
 
+/* A registered version that lives off the files of a run: its record, or a model it logged. */
+#define NEEDS(uid)                                                                             \
+	"gone = 0 AND (instr(storage, '/' || " uid " || '/') > 0 OR EXISTS (SELECT 1 FROM"     \
+	" logged_models l WHERE l.source_run = " uid                                           \
+	" AND instr(storage, '/models/' || l.model_id || '/') > 0))"
+
 /* Those that may be ended: all deleted before `until`, or of these the one. */
 static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t until, struct ids *ret)
 {
@@ -32,7 +39,9 @@ static int find(struct mk_call *call, struct mantik *m, int64_t id, int64_t unti
 	int r = mk_db_read(call, m->db,
 			   "SELECT id FROM runs WHERE deleted > 0 AND (status >= 2 OR api)"
 			   " AND remote_id IS NULL AND"
-			   " (?1 = 0 OR id = ?1) AND deleted <= ?2 ORDER BY id",
+			   " (?1 = 0 OR id = ?1) AND deleted <= ?2"
+			   " AND NOT EXISTS (SELECT 1 FROM model_versions WHERE " NEEDS("runs.uid") ")"
+			   " ORDER BY id",
 			   &stmt);
 
 	if (r < 0)
@@ -95,6 +104,9 @@ static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
 		"DELETE FROM run_models WHERE run_id = ?1",
 		"DELETE FROM run_model_inputs WHERE run_id = ?1",
 		"DELETE FROM model_points WHERE run_id = ?1",
+		/* What it logged goes with it (mk_logged_model_gc). */
+		"UPDATE logged_models SET deleted = 1 WHERE experiment_id IS NOT NULL"
+		" AND source_run = (SELECT uid FROM runs WHERE id = ?1)",
 		"DELETE FROM runs WHERE id = ?1",
 	};
 	int64_t id = *(int64_t *)arg, project_id;
@@ -138,6 +150,21 @@ static int end_run(struct mk_call *call, struct mantik *m, int64_t id)
 	return mk_prefix(call, r, "%s", run.dir);
 }
 
+/* 1, 0: a registered version is made of its files. */
+static int needed(struct mk_call *call, struct mantik *m, int64_t id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db,
+			   "SELECT 1 FROM runs JOIN model_versions ON " NEEDS("runs.uid")
+			   " WHERE runs.id = ?1",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	return mk_step(call, stmt);
+}
+
 /* Why the one run cannot be ended. */
 static int explain(struct mk_call *call, struct mantik *m, int64_t id)
 {
@@ -148,9 +175,15 @@ static int explain(struct mk_call *call, struct mantik *m, int64_t id)
 		return r;
 	if (!mk_status_final(run.status) && !run.api)
 		return mk_fail(call, EBUSY, "%s: is %s", run.dir, mk_status_name(run.status));
-	if (run.deleted)
-		return mk_fail(call, EBUSY, "%s: was deleted later than that", run.dir);
-	return mk_fail(call, EBUSY, "%s: is not deleted; `mantikctl delete` it first", run.dir);
+	if (!run.deleted)
+		return mk_fail(call, EBUSY, "%s: is not deleted; `mantikctl delete` it first",
+			       run.dir);
+	r = needed(call, m, id);
+	if (r > 0)
+		return mk_fail(call, EBUSY, "%s: a version of a registered model is made of its"
+					    " files; delete that version first",
+			       run.dir);
+	return r < 0 ? r : mk_fail(call, EBUSY, "%s: was deleted later than that", run.dir);
 }
 
 int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older)
@@ -169,5 +202,8 @@ int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older)
 			r = end_run(call, m, ids.v[i]);
 		ended += r == 0;
 	}
+	/* Models: those of these runs, and, when all are meant, those deleted by themselves. */
+	if (r == 0)
+		r = mk_logged_model_gc(call, m, id ? 1 : mk_now_real() - older);
 	return r < 0 ? r : ended;
 }

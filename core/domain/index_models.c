@@ -272,7 +272,8 @@ static int put_name(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct put_name *put = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, "INSERT OR REPLACE INTO logged_models VALUES (?1, ?2, ?3)",
+	int r = mk_prepare(call, conn, "INSERT OR REPLACE INTO logged_models (project_id, model_id,"
+			   " name) VALUES (?1, ?2, ?3)",
 			   &stmt);
 
 	if (r < 0)

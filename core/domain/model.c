@@ -55,6 +55,20 @@ int mk_model_list(struct mk_call *call, struct mantik *m, int64_t project_id, mk
 	return r;
 }
 
+int mk_models_any(struct mk_call *call, struct mantik *m, int64_t project_id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db,
+			   "SELECT 1 FROM projects WHERE id = ?1 AND (connection IS NOT NULL OR EXISTS"
+			   " (SELECT 1 FROM models WHERE project_id = ?1 AND gone = 0))",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, project_id);
+	return mk_step(call, stmt);
+}
+
 int mk_model_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		  struct mk_model *ret)
 {
@@ -92,7 +106,13 @@ int mk_model_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_m
 
 /* --- versions ------------------------------------------------------------------------------ */
 
-#define VERSION "SELECT id, version, changed, aliases FROM model_versions "
+/* The aliases of a store's stand in its row, those of ours are rows. */
+#define ALIASES(v)                                                                             \
+	v ".aliases || ifnull((SELECT group_concat(alias, char(10)) FROM (SELECT alias FROM"   \
+	" model_aliases WHERE version_id = " v ".id ORDER BY alias)), '')"
+#define VERSION                                                        \
+	"SELECT id, version, changed, " ALIASES("model_versions") " FROM" \
+	" model_versions "
 
 void mk_version_free(struct mk_version *version)
 {
@@ -240,6 +260,24 @@ static void put_tags(struct mk_buf *ret, const char *tags, size_t len)
 	}
 }
 
+/* Those of a version of ours, which are rows, as a store's are in theirs: key NUL value NUL. */
+static int own_tags(struct mk_call *call, struct mantik *m, int64_t id, struct mk_buf *ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db,
+			   "SELECT key, value FROM version_tags WHERE version_id = ?1 ORDER BY key",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	while ((r = mk_step(call, stmt)) > 0)
+		for (int i = 0; i < 2; i++)
+			(void)mk_buf_put(ret, mk_col_text(stmt, i),
+					 strlen(mk_col_text(stmt, i)) + 1);
+	return r < 0 ? r : mk_buf_check(ret) < 0 ? mk_fail(call, EFBIG, "too many tags") : 0;
+}
+
 /* The last values of the run it is of, when that is mirrored. */
 static int put_metrics(struct mk_call *call, struct mantik *m, int64_t run_id, struct mk_buf *ret)
 {
@@ -264,9 +302,11 @@ int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct m
 {
 	static const char sql[] =
 		"SELECT o.name, o.description, v.version, v.run_id, v.stage, v.status,"
-		" v.description, v.source, v.aliases, v.tags, v.created, v.changed, r.dir, r.id"
-		" FROM model_versions v JOIN models o ON o.id = v.model_id"
-		" LEFT JOIN runs r ON r.project_id = o.project_id AND r.remote_id = v.run_id"
+		" v.description, v.source, " ALIASES("v") ", v.tags, v.created, v.changed, r.dir,"
+		" r.id FROM model_versions v JOIN models o ON o.id = v.model_id"
+		" LEFT JOIN runs r ON r.id = ifnull((SELECT id FROM runs WHERE project_id ="
+		" o.project_id AND remote_id = v.run_id), (SELECT n.id FROM runs n JOIN projects p"
+		" ON p.id = n.project_id WHERE n.uid = v.run_id AND p.connection IS NULL))"
 		" WHERE v.id = ?1";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	size_t tags_len;
@@ -292,8 +332,12 @@ int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct m
 	put_time(ret, "changed", mk_col_int(stmt, 11));
 
 	const char *tags = mk_col_blob(stmt, 9, &tags_len);
+	_cleanup_buf_ struct mk_buf ours = MK_BUF(MK_LIMIT_TABLE);
 
-	put_tags(ret, tags, tags_len);
+	r = own_tags(call, m, id, &ours);
+	if (r < 0)
+		return r;
+	put_tags(ret, tags_len ? tags : mk_buf_text(&ours), tags_len ? tags_len : ours.len);
 	r = mk_col_int(stmt, 13) ? put_metrics(call, m, mk_col_int(stmt, 13), ret) : 0;
 	if (r < 0)
 		return r;
@@ -304,16 +348,23 @@ int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct m
 
 enum { SHORT_ID = 10 }; /* m- and 8 digits */
 
-/* Ids and, beside them, what they are called. */
+/* Ids and, beside them, what they are called. One of ours is there from the moment it is made, not
+ * only when the run says that it wrote it. */
 static int load(struct mk_call *call, struct mantik *m, int64_t run_id, int64_t *ret_project,
 		struct mk_list *ids, struct mk_list *names)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT r.project_id, o.model_id, ifnull(l.name, '') FROM run_models o"
+			   "SELECT r.project_id, o.model_id, ifnull(l.name, '') FROM"
+			   " (SELECT run_id, model_id FROM run_models WHERE run_id = ?1 UNION"
+			   " SELECT n.id, d.model_id FROM runs n JOIN logged_models d"
+			   " ON d.source_run = n.uid AND d.experiment_id IS NOT NULL"
+			   " WHERE n.id = ?1 AND n.remote_id IS NULL) o"
 			   " JOIN runs r ON r.id = o.run_id LEFT JOIN logged_models l"
 			   " ON l.project_id = r.project_id AND l.model_id = o.model_id"
-			   " WHERE o.run_id = ?1 ORDER BY ifnull(l.name, o.model_id), o.model_id",
+			   " WHERE r.remote_id IS NOT NULL"
+			   " OR (l.experiment_id IS NOT NULL AND l.deleted = 0)"
+			   " ORDER BY ifnull(l.name, o.model_id), o.model_id",
 			   &stmt);
 
 	if (r < 0)

@@ -4,7 +4,9 @@
  * job has ended, and outlives the working directory.
  *
  *	<record>/collecting/    being filled; thrown away and begun anew after a kill
- *	<record>/artifacts/     complete: the same directory, renamed
+ *	<record>/collected/     complete: the same directory, renamed
+ *	<record>/artifacts/     where its files are moved, beside what the job sent to the tracking
+ *				server while it ran; a file of that stays, whatever matches
  *
  * The job's files are foreign: every path is opened below the working directory (openat2,
  * RESOLVE_BENEATH), so that no link leads out of it. `*` and `?` stop at `/`, `**` does not; a
@@ -305,6 +307,80 @@ static int match(struct collect *c, const char *path, const char *pattern, int d
 	return r;
 }
 
+/* rename() that replaces nothing, also where the file system cannot promise that. */
+static int rename_new(int from, int to, const char *name)
+{
+	struct stat st;
+
+	if (renameat2(from, name, to, name, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (fstatat(to, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return renameat(from, name, to, name);
+}
+
+/* Entries of `from` go to `to`; directories that are there already are filled. A kill in between is
+ * no harm: what is left in `from` is moved by the next mantikd. */
+static int move_in(struct mk_call *call, const struct job *job, int from, int to, const char *path)
+{
+	int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	int r = 0;
+
+	if (!dir) {
+		mk_closep(&fd);
+		return mk_fail(call, errno, "artifacts/%s: %s", path, strerror(errno));
+	}
+	for (struct dirent *e; r == 0 && (e = readdir(dir));) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		if (rename_new(from, to, e->d_name) == 0)
+			continue;
+		if (errno != EEXIST) {
+			r = mk_fail(call, errno, "artifacts/%s%s: %s", path, e->d_name,
+				    strerror(errno));
+			break;
+		}
+
+		const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+		_cleanup_close_ int sub_from = openat(from, e->d_name, flags);
+		_cleanup_close_ int sub_to = openat(to, e->d_name, flags);
+		_cleanup_free_ char *below = mk_strf("%s%s/", path, e->d_name);
+
+		if (sub_from >= 0 && sub_to >= 0)
+			r = move_in(call, job, sub_from, sub_to, below);
+		else
+			engine_note(job, "submission", "artifacts: %s%s left out: the job logged a "
+						       "file of this name", path, e->d_name);
+	}
+	closedir(dir);
+	(void)fsync(to);
+	return r;
+}
+
+static int move_all(struct mk_call *call, const struct job *job, int record)
+{
+	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+	if (mkdirat(record, "artifacts", 0700) < 0 && errno != EEXIST)
+		return mk_fail(call, errno, "artifacts: %s", strerror(errno));
+
+	_cleanup_close_ int from = openat(record, "collected", flags);
+	_cleanup_close_ int to = openat(record, "artifacts", flags);
+
+	if (from < 0 || to < 0)
+		return mk_fail(call, errno, "artifacts: %s", strerror(errno));
+
+	int r = move_in(call, job, from, to, "");
+
+	(void)fsync(record);
+	return r;
+}
+
 static void collect_end(struct collect *c)
 {
 	mk_pairs_free(&c->links);
@@ -353,10 +429,10 @@ static int collect(struct mk_call *call, const struct job *job, int record)
 	if (c.files == 0)
 		return mk_remove_tree(call, record, "collecting");
 	(void)fsync(to);
-	if (renameat(record, "collecting", record, "artifacts") < 0)
+	if (renameat(record, "collecting", record, "collected") < 0)
 		return mk_fail(call, errno, "artifacts: %s", strerror(errno));
 	(void)fsync(record);
-	return 0;
+	return move_all(call, job, record);
 }
 
 int artifacts_collect(struct mk_call *call, const struct job *job)
@@ -370,8 +446,8 @@ int artifacts_collect(struct mk_call *call, const struct job *job)
 	if (record < 0)
 		return mk_fail(call, errno, "%s: %s", job->record, strerror(errno));
 	/* Copied by a mantikd before us that was killed before it could say so. */
-	if (faccessat(record, "artifacts", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
+	if (faccessat(record, "collected", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return move_all(call, job, record);
 	r = mk_remove_tree(call, record, "collecting");
 	if (r < 0)
 		return r;

@@ -186,8 +186,8 @@ static int read_value(struct reader *r, const struct mk_attribute *a, size_t beg
 	if (is == LEX_OPEN) {
 		int q = list_value(r, begin, n, c);
 
-		return q == 0 && r->of == MK_SEARCH_EXPERIMENTS ? experiment_list(r->call, &c->list)
-								: q;
+		c->numbers = r->of == MK_SEARCH_EXPERIMENTS;
+		return q == 0 && c->numbers ? experiment_list(r->call, &c->list) : q;
 	}
 	return number ? number_value(r, a, begin, n, c) : text_value(r, a, begin, n, c);
 }

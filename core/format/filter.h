@@ -62,6 +62,7 @@ struct mk_filter_clause {
 	enum mk_value_is is;
 	char *text;
 	struct mk_list list; /* never empty */
+	bool numbers;	     /* of a list: its texts are whole numbers */
 	int64_t integer;
 	double real; /* may be infinite; NaN only of a logged model's metric */
 };

@@ -140,13 +140,15 @@ int serve_too_big(struct exchange *x)
 			  x->serve->limits.body >> 20);
 }
 
-/* Of a body that is kept: a JSON object of a bearable size. */
+/* Of a body that is kept: a JSON object of a bearable size; else the query. */
 int serve_check_body(struct exchange *x)
 {
 	const char *type = serve_header(x, MHD_HTTP_HEADER_CONTENT_TYPE);
 	static const char json[] = "application/json";
 
-	if (strcmp(x->rq.method, "GET") == 0) {
+	/* Arguments of what has no JSON: a GET, a file, a DELETE that says all in its path. */
+	if (strcmp(x->rq.method, "GET") == 0 || x->route->sink ||
+	    (strcmp(x->rq.method, "DELETE") == 0 && !x->length && !type)) {
 		x->rq.in = json_object();
 		if (!x->rq.in)
 			return mk_fail(&x->call, ENOMEM, "out of memory");

@@ -255,7 +255,7 @@ static enum MHD_Result head(struct exchange *x, const char *raw)
 
 	if (r == 0)
 		r = serve_find_route(x, raw);
-	if (r == 0 && !x->route->sink)
+	if (r == 0)
 		r = serve_check_body(x);
 	serve_link_set(&x->serve->sweep, x->link, LINK_BODY);
 	if (r < 0) {

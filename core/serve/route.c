@@ -19,6 +19,11 @@ const struct serve_route *const serve_tables[] = {
 	serve_experiments,
 	serve_runs,
 	serve_metrics,
+	serve_artifacts,
+	serve_models,
+	serve_versions,
+	serve_logged,
+	serve_search,
 	NULL,
 };
 

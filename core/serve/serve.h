@@ -39,8 +39,9 @@ struct serve_request {
 	const char *method; /* "GET" (also of a HEAD), "POST", "PUT", "PATCH", "DELETE" */
 	const char *path;   /* after the scope, decoded: /api/2.0/mlflow/runs/get (/ajax-api is /api) */
 	const char *rest;   /* what the `*` at the end of the route's path stands for, else "" */
-	json_t *in;	    /* object: the JSON body; of a GET the query's arguments as texts, those
-			       given several times as a list of texts. Owned by the server */
+	json_t *in;	    /* object: the JSON body; of a GET, of a file that is sent (a sink) and
+			       of a DELETE without a body the query's arguments as texts, those given
+			       several times as a list of texts. Owned by the server */
 	int64_t project_id; /* the scope, 0: all */
 	struct serve_file *file; /* what a handler fills to answer with bytes; its fd is -1 until
 				    then. Closed by the server */
@@ -81,7 +82,8 @@ extern const struct serve_route serve_runs[];	     /* routes_runs.c: runs, param
 extern const struct serve_route serve_metrics[];     /* routes_metrics.c: log, batch, history */
 extern const struct serve_route serve_search[];	     /* routes_search.c: runs/search, experiments/search */
 extern const struct serve_route serve_artifacts[];   /* routes_artifacts.c */
-extern const struct serve_route serve_models[];	     /* routes_models.c: registered, versions, aliases */
+extern const struct serve_route serve_models[];	     /* routes_models.c: registered, aliases */
+extern const struct serve_route serve_versions[];    /* routes_versions.c: theirs */
 extern const struct serve_route serve_logged[];	     /* routes_logged.c: logged models */
 
 /* An error in MLflow's words: "RESOURCE_DOES_NOT_EXIST", … with its status; gives a negative errno. */

@@ -58,7 +58,7 @@ int mk_run_artifact_stat(struct mk_call *call, struct mantik *m, int64_t run_id,
 			 const char *path, struct mk_dirent *ret) _must_check_;
 int mk_run_artifact_open(struct mk_call *call, struct mantik *m, int64_t run_id,
 			 const char *path, struct mk_blob **ret) _must_check_;
-/* Files that only a tracking store has, in the same way. */
+/* Files of models, in the same way. */
 enum mk_files_of {
 	MK_FILES_RUN_MODEL, /* id: run; name: of a model it logged */
 	MK_FILES_VERSION,   /* id: version of a registered model */

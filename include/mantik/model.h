@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Registered models of a project and their versions, and the models a run logged: what a tracking
- * store has of them. Their files are in <mantik/blob.h>. A project of ours has none.
+ * store has of them, or what came by our own tracking server. Their files are in <mantik/blob.h>.
  *
  * All may return MK_PUNT for the lane of the project's connection; what was seen before is there
  * when the store does not answer.
@@ -19,6 +19,8 @@ struct mk_model {
 };
 void mk_model_free(struct mk_model *model);
 
+/* 1: the project may have models (a store's always may), 0: one of ours that has none. */
+int mk_models_any(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
 typedef int mk_model_emit(void *arg, const struct mk_model *model);
 int mk_model_list(struct mk_call *call, struct mantik *m, int64_t project_id, mk_model_emit *emit,
 		  void *arg) _must_check_;

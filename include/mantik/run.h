@@ -221,7 +221,8 @@ int mk_run_delete_all(struct mk_call *call, struct mantik *m, int64_t project_id
 int mk_run_restore_all(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       int64_t experiment_id) _must_check_;
 /* Ends deleted runs for good: rows, records and working directories, if they were deleted longer
- * than `older` ns ago. id 0: all such. Returns how many. */
+ * than `older` ns ago. id 0: all such, and logged models that were deleted by themselves. A run that
+ * a version of a registered model is made of stays (EBUSY when it was named). Returns how many. */
 int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older) _must_check_;
 
 struct mk_submit_options {

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the embedded tracking server beside MLflow's own (SQLite, one worker, newest), both
 driven by rest.c. bench/run calls add()."""
+import http.client
+import json
 import os
+import random
+import sqlite3
 import subprocess
 import time
 
@@ -37,9 +41,76 @@ class Both:
         facts = dict(line.split("=", 1) for line in sh(
             starter, "start", folder, str(int(port) + 3000)).splitlines() if "=" in line)
         self.theirs = (facts["url"].rsplit(":", 1)[1], "-")
+        self.databases = (data + "/mantik.db", folder + "/mlflow.db")
 
     def rate(self, where, clients, kind):
         return float(self.sh(self.driver, *where, str(clients), str(SECONDS), kind))
+
+
+    def search(self, where, **fields):
+        """Seconds that a page of runs/search takes, all of it read."""
+        link = http.client.HTTPConnection("127.0.0.1", int(where[0]), timeout=600)
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer " + where[1]}
+        begin = time.monotonic()
+        link.request("POST", "/api/2.0/mlflow/runs/search", json.dumps(fields), headers)
+        answer = link.getresponse()
+        text = answer.read()
+        end = time.monotonic()
+        link.close()
+        assert answer.status == 200, text[:500]
+        return end - begin, len(json.loads(text)["runs"])
+
+    def experiment(self, where, name):
+        link = http.client.HTTPConnection("127.0.0.1", int(where[0]), timeout=60)
+        link.request("POST", "/api/2.0/mlflow/experiments/create", json.dumps({"name": name}),
+                     {"Content-Type": "application/json", "Authorization": "Bearer " + where[1]})
+        return json.loads(link.getresponse().read())["experiment_id"]
+
+
+T = 1_700_000_000_000
+
+
+def many_runs(n):
+    """Ended runs of 5 metrics, 5 params and 3 tags each."""
+    rng = random.Random(1)
+    for i in range(n):
+        yield (f"{i:08x}{rng.getrandbits(96):024x}", f"run-{i}", T + 1000 * i,
+               [(f"m{k}", rng.random()) for k in range(5)],
+               [(f"p{k}", str(rng.random())) for k in range(5)],
+               [("mlflow.runName", f"run-{i}"), ("mlflow.user", "ada"), ("mlflow.source.name", "t.py")])
+
+
+def fill_ours(path, experiment, n):
+    db = sqlite3.connect(path, timeout=60)
+    project, = db.execute("SELECT project_id FROM experiments WHERE id = ?", (experiment,)).fetchone()
+    for uid, name, at, metrics, params, tags in many_runs(n):
+        row = db.execute(
+            "INSERT INTO runs(uid,project_id,experiment_id,name,dir,status,site,submitted,started,ended,"
+            "changed,user,spec_len,artifact_uri,api) VALUES(?,?,?,?,?,2,'mlflow',?,?,?,?,'ada',0,?,1)",
+            (uid, project, experiment, name, f"{name}.{uid[:8]}", at * 10**6, at * 10**6, at * 10**6 + 1,
+             at * 10**6, f"mlflow-artifacts:/{experiment}/{uid}/artifacts")).lastrowid
+        db.executemany("INSERT INTO metrics(run_id,key,count,bytes,last_step,last_value,last_time,min,"
+                       "min_step,max,max_step) VALUES(?,?,1,30,1,?,?,0,0,1,1)",
+                       [(row, k, v, at * 10**6) for k, v in metrics])
+        db.executemany("INSERT INTO params VALUES(?,?,?)", [(row, k, v) for k, v in params])
+        db.executemany("INSERT INTO tags VALUES(?,?,?)", [(row, k, v) for k, v in tags])
+    db.commit()
+    db.close()
+
+
+def fill_theirs(path, experiment, n):
+    db = sqlite3.connect(path, timeout=60)
+    for uid, name, at, metrics, params, tags in many_runs(n):
+        db.execute("INSERT INTO runs(run_uuid,name,source_type,source_name,entry_point_name,user_id,status,"
+                   "start_time,end_time,source_version,lifecycle_stage,artifact_uri,experiment_id)"
+                   " VALUES(?,?,'UNKNOWN','','','ada','FINISHED',?,?,'','active',?,?)",
+                   (uid, name, at, at + 1, f"mlflow-artifacts:/{experiment}/{uid}/artifacts", experiment))
+        db.executemany("INSERT INTO latest_metrics(key,value,timestamp,step,is_nan,run_uuid)"
+                       " VALUES(?,?,?,1,0,?)", [(k, v, at, uid) for k, v in metrics])
+        db.executemany("INSERT INTO params(key,value,run_uuid) VALUES(?,?,?)", [(k, v, uid) for k, v in params])
+        db.executemany("INSERT INTO tags(key,value,run_uuid) VALUES(?,?,?)", [(k, v, uid) for k, v in tags])
+    db.commit()
+    db.close()
 
 
 def both(bench, sh):
@@ -58,6 +129,26 @@ def add(figure, sh):
         take.alone = True  # of the stores that bench/run makes
         take.__name__ = f"serve_{kind}_{clients}"
         return take
+    def search(bench):
+        it = both(bench, sh)
+        ours, theirs = (it.experiment(where, "search") for where in (it.ours, it.theirs))
+        fill_ours(it.databases[0], int(ours), 10000)
+        fill_theirs(it.databases[1], int(theirs), 10000)
+
+        def page(where, experiment, **more):
+            seconds, n = it.search(where, experiment_ids=[experiment], **{
+                "filter": "metrics.m0 > 0.5", "order_by": ["metrics.m1 DESC"], "max_results": 1000, **more})
+            assert n == more.get("max_results", 1000)
+            return seconds
+        for o, r in bench.alternate(lambda: page(it.ours, ours), lambda: page(it.theirs, theirs)):
+            yield o, r, 20 * o <= r
+        page(it.ours, ours, max_results=10000, filter="", order_by=[])
+        with open(f"/proc/{it.mantikd.pid}/status") as f:
+            most = next(int(line.split()[1]) for line in f if line.startswith("VmHWM"))
+        assert most < 150 << 10, f"a page of 10 000 runs took {most} KiB"
+    search.alone = True
+    figure("serve: search 1000 of 10 000 runs, filter and order (s)", "a twentieth of MLflow's server")(search)
+
     names = {"metric": "log-metric", "batch": "log-batch of 1000", "run": "create run"}
     for clients, factors in ((1, (20, 20, 10)), (8, (12, 12, 12))):
         for kind, factor in zip(names, factors):

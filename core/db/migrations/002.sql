@@ -198,3 +198,52 @@ CREATE TABLE model_points (		-- metrics that were logged with a model_id
 	dataset_digest	TEXT NOT NULL DEFAULT ''
 CREATE INDEX model_points_model ON model_points (model_id, key, step, time);
 CREATE INDEX model_points_run ON model_points (run_id);
+-- Models of ours (core/domain/registry.h, logged_models.h): what the tracking API keeps of them
+-- besides the rows above. Tags and aliases of a mirrored version stay in its row.
+ALTER TABLE model_versions ADD COLUMN run_link TEXT NOT NULL DEFAULT '';
+ALTER TABLE model_versions ADD COLUMN logged TEXT NOT NULL DEFAULT '';	-- the m-… it was made of
+ALTER TABLE model_versions ADD COLUMN storage TEXT NOT NULL DEFAULT '';	-- URI of its files
+CREATE INDEX model_versions_run ON model_versions (run_id) WHERE run_id IS NOT NULL;
+CREATE TABLE model_tags (
+	model_id	INTEGER NOT NULL REFERENCES models(id),
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE version_tags (
+	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (version_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE model_aliases (
+	model_id	INTEGER NOT NULL REFERENCES models(id),
+	alias		TEXT NOT NULL,
+	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
+	PRIMARY KEY (model_id, alias)
+) STRICT, WITHOUT ROWID;
+
+-- Logged models of ours have an experiment; those of a store are names only.
+ALTER TABLE logged_models ADD COLUMN experiment_id INTEGER;
+ALTER TABLE logged_models ADD COLUMN source_run TEXT NOT NULL DEFAULT '';	-- uid
+ALTER TABLE logged_models ADD COLUMN model_type TEXT NOT NULL DEFAULT '';
+ALTER TABLE logged_models ADD COLUMN status INTEGER NOT NULL DEFAULT 0;	-- enum mk_logged_status
+ALTER TABLE logged_models ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logged_models ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logged_models ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
+CREATE UNIQUE INDEX logged_models_ours ON logged_models (model_id) WHERE experiment_id IS NOT NULL;
+CREATE INDEX logged_models_experiment ON logged_models (experiment_id, created)
+	WHERE experiment_id IS NOT NULL;
+CREATE INDEX logged_models_run ON logged_models (source_run) WHERE source_run != '';
+CREATE TABLE logged_model_params (
+	model_id	TEXT NOT NULL,
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE logged_model_tags (
+	model_id	TEXT NOT NULL,
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;

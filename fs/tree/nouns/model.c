@@ -38,10 +38,10 @@ int fs_models_stat(struct fs_at *at, struct fs_stat *st)
 	_cleanup_(mk_project_free) struct mk_project project = {};
 	int r = mk_project_get(at->call, at->m, at->object, &project);
 
-	if (r < 0)
-		return r;
-	if (!project.connection)
-		return -ENOENT;
+	if (r == 0)
+		r = mk_models_any(at->call, at->m, at->object);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
 	st->size = 0;
 	st->mtime = project.changed;
 	return 0;
