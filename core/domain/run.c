@@ -324,34 +324,48 @@ int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, c
 	return look < 0 ? look : look > 0 ? resolve(call, m, project_id, name, ret_id) : r;
 }
 
-int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret_id)
+/* The row of the first run, 0: there is none. */
+static int newest(struct mk_call *call, struct mantik *m, int64_t project_id, const char *sql,
+		  int64_t *ret_id)
 {
-	static const char of_project[] = "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0"
-					 " AND user = ?1 ORDER BY id DESC LIMIT 1",
-			  of_any[] = "SELECT id FROM runs WHERE deleted = 0 AND user = ?1"
-				     " AND remote_id IS NULL ORDER BY id DESC LIMIT 1",
-			  /* mirrored as they were met: the newest first */
-			  of_store[] = "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0"
-				       " AND user = ?1 ORDER BY submitted DESC, id LIMIT 1";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int foreign = project_id ? mk_index_foreign(call, m, project_id) : 0;
-	int r = foreign < 0 ? foreign :
-			      mk_db_read(call, m->db,
-					 foreign      ? of_store
-					 : project_id ? of_project
-						      : of_any,
-					 &stmt);
+	int r = mk_db_read(call, m->db, sql, &stmt);
 
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, mk_domain_user());
-	if (project_id)
-		mk_bind_int(stmt, 2, project_id);
+	mk_bind_int(stmt, 2, project_id);
 	r = mk_step(call, stmt);
 	if (r < 0)
 		return r;
 	*ret_id = r > 0 ? mk_col_int(stmt, 0) : 0;
 	return 0;
+}
+
+/* One that was submitted comes before all that programs logged by themselves: latest/logs is
+ * followed while a job logs nested runs. */
+int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret_id)
+{
+	static const char *const sql[3][2] = {
+		{"SELECT id FROM runs WHERE ?2 = 0 AND deleted = 0 AND user = ?1 AND api = 0"
+		 " AND remote_id IS NULL ORDER BY id DESC LIMIT 1",
+		 "SELECT id FROM runs WHERE ?2 = 0 AND deleted = 0 AND user = ?1 AND api = 1"
+		 " ORDER BY id DESC LIMIT 1"},
+		{"SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0 AND user = ?1 AND api = 0"
+		 " ORDER BY id DESC LIMIT 1",
+		 "SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0 AND user = ?1 AND api = 1"
+		 " ORDER BY id DESC LIMIT 1"},
+		/* mirrored as they were met: the newest first */
+		{"SELECT id FROM runs WHERE project_id = ?2 AND deleted = 0 AND user = ?1"
+		 " ORDER BY submitted DESC, id LIMIT 1"},
+	};
+	int foreign = project_id ? mk_index_foreign(call, m, project_id) : 0;
+	int which = foreign ? 2 : project_id != 0;
+	int r = foreign < 0 ? foreign : newest(call, m, project_id, sql[which][0], ret_id);
+
+	if (r < 0 || *ret_id || !sql[which][1])
+		return r;
+	return newest(call, m, project_id, sql[which][1], ret_id);
 }
 
 /* --- listing ------------------------------------------------------------------------------- */
@@ -445,7 +459,8 @@ int mk_run_text(struct mk_call *call, struct mantik *m, int64_t id, enum mk_run_
 	if (r < 0)
 		return r;
 	if (r == 0)
-		return no_run(call, id);
+		return mk_fail(call, ENOENT,
+			       "the run was not submitted here: it has no spec and no job script");
 
 	const void *data = mk_col_blob(stmt, 0, &len);
 

@@ -333,12 +333,29 @@ static int update(struct mk_call *call, struct mk_conn *conn, void *arg)
 	return r < 0 ? r : mk_run_touch(call, conn, u->id, MK_TOUCH_ROW);
 }
 
+/* Runs whose `after:` names it may start now. Should this fail, mantikd finds out by itself. */
+static void tell_waiting(struct mantik *m, int64_t id)
+{
+	_cleanup_call_ struct mk_call own;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+
+	mk_call_init(&own);
+	if (mk_db_read(&own, m->db, "SELECT 1 FROM run_after WHERE other_id = ? LIMIT 1", &stmt) < 0)
+		return;
+	mk_bind_int(stmt, 1, id);
+	if (mk_step(&own, stmt) == 1)
+		(void)!mantik_poke(&own, m);
+}
+
 int mk_track_run_update(struct mk_call *call, struct mantik *m, int64_t id,
 			const struct mk_track_update *to)
 {
 	struct update u = {.id = id, .to = to};
+	int r = mk_domain_write(call, m, MK_KILLSAFE, update, &u);
 
-	return mk_domain_write(call, m, MK_KILLSAFE, update, &u);
+	if (r == 0 && to->has_status && mk_status_final(to->status))
+		tell_waiting(m, id);
+	return r;
 }
 
 static int delete_it(struct mk_call *call, struct mk_conn *conn, void *arg)

@@ -95,7 +95,8 @@ int mk_run_find(struct mk_call *call, struct mantik *m, int64_t project_id, cons
  * project_id 0: any project (mantikctl). ENOENT; EEXIST when it fits several, naming two. */
 int mk_run_resolve(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		   int64_t *ret_id) _must_check_;
-/* The newest run submitted by this user, 0 = none. project_id 0: in any project. */
+/* The newest run submitted by this user, else the newest that a program of his logged; 0 = none.
+ * project_id 0: in any project. */
 int mk_run_latest(struct mk_call *call, struct mantik *m, int64_t project_id,
 		  int64_t *ret_id) _must_check_;
 

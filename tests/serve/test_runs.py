@@ -276,3 +276,78 @@ def test_a_real_client(ours, version, tmp_path, request):
         said.append(r.stdout)
     assert said[0] == said[1]
     assert "done" in said[0]
+
+
+JOB = """
+import sys, mlflow
+with mlflow.start_run() as run:
+    mlflow.log_param("lr", 0.1)
+    for step in range(5):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+    mlflow.set_tag("t", "x")
+    with mlflow.start_run(nested=True, run_name="inner"):
+        mlflow.log_metric("m", 1)
+print("logged", run.info.run_id)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("version", [NEWEST, OLD])
+def test_a_job_continues_its_own_run(platform, version):
+    """start_run() in a job is the run of the job; its end_run() says FINISHED, and the job's exit
+    code says otherwise: that counts."""
+    python = starter("fetch", version=version)["python"]
+    script = os.path.join(platform.dir, "job.py")
+    with open(script, "w") as f:
+        f.write(JOB)
+    platform.ctl("mkdir", "/projects/p")
+    job = platform.ctl("submit", "-p", "p", "-",
+                       input=f"name: job\ncode: {{}}\ncommand: {python} {script}\n").stdout.strip()
+    assert platform.ctl("wait", job, timeout=120, check=False).stdout == "FAILED\n"
+    with platform.mount() as where:
+        runs = f"{where}/projects/p/runs"
+        names = [n for n in os.listdir(runs) if "." in n and os.path.isdir(f"{runs}/{n}/params")]
+        inner = [n for n in names if n.startswith("inner.")]
+        assert sorted(names) == sorted(inner + [job]) and len(inner) == 1
+        facts = json.loads(read(runs, job, "info.json"))
+        assert read(runs, job, "logs/stdout").splitlines()[-1] == f"logged {facts['id']}"
+        assert facts["exit_code"] == 3 and facts["children"] == inner
+        assert read(runs, job, "params/lr") == "0.1\n" and read(runs, job, "tags/t") == "x\n"
+        assert len(read(runs, job, "metrics/loss").splitlines()) == 5
+        assert read(runs, inner[0], "status") == "FINISHED\n"
+        assert not os.path.exists(f"{runs}/{inner[0]}/spec.yaml")
+        r = platform.ctl("rerun", inner[0], check=False)
+        assert r.returncode and "the run was not submitted here" in r.stderr
+
+
+def test_a_job_waits_for_a_logged_run(ours, platform):
+    rest = ours.rest()
+    run = rest.run(run_name="first")
+    job = platform.ctl("submit", "-p", "default", "-", input=f"name: then\ncode: {{}}\n"
+                       f"command: 'true'\nafter: [first.{run[:8]}]\n").stdout.strip()
+    uid = json.loads(platform.ctl("cat", f"/projects/default/runs/{job}/info.json").stdout)["id"]
+
+    def status():
+        return rest.get("runs/get", run_id=uid)["run"]["info"]["status"]
+    assert status() == "SCHEDULED"
+    rest.post("runs/update", run_id=run, status="FINISHED", end_time=T)
+    wait_for(lambda: status() == "FINISHED", "the job's end", 10)  # nobody else rings mantikd
+
+
+def test_the_leaderboard_follows_the_tags_of_mlflow(ours, platform):
+    rest = ours.rest()
+    experiment = rest.experiment("e", tags=[
+        {"key": "mlflow.experiment.primaryMetric.name", "value": "acc"},
+        {"key": "mlflow.experiment.primaryMetric.greaterIsBetter", "value": "True"}])
+    for name, value in (("low", 0.1), ("high", 0.9), ("none", "NaN"), ("middle", 0.5)):
+        run = rest.run(experiment, run_name=name)
+        rest.batch(run, [("acc", value, T, 1), ("acc", 0.95, T, 0)])  # the last is of step 1
+        rest.post("runs/update", run_id=run, status="FINISHED", end_time=T)
+
+    def order():
+        text = platform.ctl("cat", "/projects/default/experiments/e/leaderboard.tsv").stdout
+        return [line.split(".")[0] for line in text.splitlines()[1:]]
+    assert order() == ["high", "middle", "low", "none"]
+    rest.post("experiments/set-experiment-tag", experiment_id=experiment,
+              key="mlflow.experiment.primaryMetric.greaterIsBetter", value="false")
+    assert order() == ["low", "middle", "high", "none"]

@@ -172,6 +172,7 @@ CREATE TABLE uploads (
 -- What is logged through MLflow's API, by the embedded tracking server (core/domain/track.h).
 ALTER TABLE experiments ADD COLUMN artifact_location TEXT; -- where its maker wants them; NULL: here
 ALTER TABLE runs ADD COLUMN api INTEGER NOT NULL DEFAULT 0; -- 1: made by an API: no spec, no job
+CREATE INDEX runs_submitted ON runs (project_id, id) WHERE api = 0 AND deleted = 0;
 -- The order of a history. A point that is greater than all before it by (step, time, value; NaN as
 -- 0) is in order: late = 0. Any other has late = 1 + the seq of the greatest before it. So those in
 -- order can be searched by halves, and those that are late stand in an index.
@@ -225,14 +226,12 @@ CREATE TABLE model_aliases (
 
 -- Logged models of ours have an experiment; those of a store are names only.
 ALTER TABLE logged_models ADD COLUMN experiment_id INTEGER;
-ALTER TABLE logged_models ADD COLUMN serial INTEGER;	-- one number for each of ours
 ALTER TABLE logged_models ADD COLUMN source_run TEXT NOT NULL DEFAULT '';	-- uid
 ALTER TABLE logged_models ADD COLUMN model_type TEXT NOT NULL DEFAULT '';
 ALTER TABLE logged_models ADD COLUMN status INTEGER NOT NULL DEFAULT 0;	-- enum mk_logged_status
 ALTER TABLE logged_models ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE logged_models ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE logged_models ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
-CREATE UNIQUE INDEX logged_models_serial ON logged_models (serial) WHERE serial IS NOT NULL;
 CREATE UNIQUE INDEX logged_models_ours ON logged_models (model_id) WHERE experiment_id IS NOT NULL;
 CREATE INDEX logged_models_experiment ON logged_models (experiment_id, created)
 	WHERE experiment_id IS NOT NULL;
