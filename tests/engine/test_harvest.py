@@ -201,6 +201,40 @@ exit 1""", plan={"artifacts": ["*.csv", "ckpt/best*", "**/*.log", "./tool", "lea
     assert not os.path.exists(os.path.join(run.record, "collecting"))
 
 
+def test_artifacts_join_what_the_job_logged(engine, platform):
+    """What came by the tracking server while the job ran is there already, and stays what it is."""
+    go = gate(platform, "go")
+    run = engine.submit(f"""mkdir -p d/e; echo mine > d/e/new; echo mine > d/logged; echo mine > top
+while [ ! -e {go} ]; do sleep 0.05; done""", plan={"artifacts": ["d", "top"]})
+    engine.daemon()
+    run.until("RUNNING")
+    folder = os.path.join(run.record, "artifacts")
+    os.makedirs(os.path.join(folder, "d/other"))
+    for name in ("d/logged", "d/other/f"):
+        with open(os.path.join(folder, name), "w") as f:
+            f.write("logged")
+    open(go, "w").close()
+    assert run.wait() == "FINISHED"
+    assert tree(folder) == {"d/e/new": b"mine\n", "d/logged": b"logged", "d/other/f": b"logged",
+                            "top": b"mine\n"}
+    assert "artifacts: d/logged left out: the job logged a file of this name" in run.file("submission")
+
+
+def test_artifacts_half_moved_by_a_killed_mantikd(engine, platform):
+    go = gate(platform, "go")
+    run = engine.submit(f"""mkdir d; echo moved > d/a; echo left > d/b
+while [ ! -e {go} ]; do sleep 0.05; done""", plan={"artifacts": ["d"]})
+    engine.daemon()
+    run.until("RUNNING")
+    for name, text in (("artifacts/d/a", "moved"), ("collected/d/b", "left")):
+        os.makedirs(os.path.dirname(os.path.join(run.record, name)))
+        with open(os.path.join(run.record, name), "w") as f:
+            f.write(text)
+    open(go, "w").close()
+    assert run.wait() == "FINISHED"
+    assert tree(os.path.join(run.record, "artifacts")) == {"d/a": b"moved", "d/b": b"left"}
+
+
 def test_a_sparse_artifact_stays_sparse(engine, platform):
     run = engine.submit("truncate -s 3G holes; printf begin | dd of=holes conv=notrunc status=none\n"
                         "printf middle | dd of=holes bs=1M seek=1500 conv=notrunc status=none\n"
