@@ -9,6 +9,8 @@
 #include "base/file.h"
 #include "base/utf8.h"
 
+enum { UID = 32 };
+
 void mk_artifact_free(struct mk_artifact *artifact)
 {
 	mk_kept_free(&artifact->kept);
@@ -49,6 +51,11 @@ static char *without_slash(const char *path)
 	return mk_strndup(path, len && path[len - 1] == '/' ? len - 1 : len);
 }
 
+static bool is_here(const char *uri)
+{
+	return strncmp(uri, MK_ARTIFACT_SCHEME, strlen(MK_ARTIFACT_SCHEME)) == 0;
+}
+
 int mk_artifact_of_run(struct mk_call *call, struct mantik *m, int64_t project_id, const char *uid,
 		       const char *path, struct mk_artifact *ret)
 {
@@ -69,6 +76,11 @@ int mk_artifact_of_run(struct mk_call *call, struct mantik *m, int64_t project_i
 	r = mk_step(call, stmt);
 	if (r <= 0)
 		return r < 0 ? r : mk_fail(call, ENOENT, "Run with id=%s not found", uid);
+	if (mk_col_text(stmt, 5) && !is_here(mk_col_text(stmt, 5)))
+		return mk_fail(call, EOPNOTSUPP,
+			       "run %.8s: its artifacts are at %s, as its experiment's"
+			       " artifact_location says; mantikd does not reach them",
+			       uid, mk_col_text(stmt, 5));
 	found = (struct mk_artifact){
 		.path = without_slash(path),
 		.uri = mk_col_text(stmt, 5)
@@ -137,6 +149,22 @@ static char *take_part(const char **s)
 	return part;
 }
 
+/* Over what an experiment is called, or where its artifact_location says its runs are, to the run or
+ * to `models`. False: there is neither. */
+static bool skip_location(const char **s)
+{
+	for (size_t parts = 0; **s; parts++) {
+		size_t len = strcspn(*s, "/");
+
+		if (parts && ((len == UID && strspn(*s, "0123456789abcdef") == UID) ||
+			      (len == 6 && strncmp(*s, "models/", 7) == 0)))
+			return true;
+		*s += len;
+		*s += **s == '/';
+	}
+	return false;
+}
+
 int mk_artifact_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *path,
 		     struct mk_artifact *ret)
 {
@@ -145,8 +173,10 @@ int mk_artifact_find(struct mk_call *call, struct mantik *m, int64_t project_id,
 
 	if (r < 0)
 		return r;
+	if (!skip_location(&s))
+		return mk_fail(call, ENOENT, "No such artifact: '%s'", path);
 
-	_cleanup_free_ char *experiment = take_part(&s), *id = take_part(&s);
+	_cleanup_free_ char *id = take_part(&s);
 	bool model = strcmp(id, "models") == 0;
 
 	if (model) {
@@ -156,8 +186,6 @@ int mk_artifact_find(struct mk_call *call, struct mantik *m, int64_t project_id,
 
 	_cleanup_free_ char *word = take_part(&s);
 
-	if (!*experiment || experiment[strspn(experiment, "0123456789")] || !*id)
-		return mk_fail(call, ENOENT, "No such artifact: '%s'", path);
 	/* Whose it is comes first: a path of nothing at all must not look like an empty one. */
 	r = model ? mk_artifact_of_model(call, m, project_id, id, s, ret)
 		  : mk_artifact_of_run(call, m, project_id, id, s, ret);

@@ -5,7 +5,8 @@
  *	<experiment>/<run>/artifacts[/<path>]
  *	<experiment>/models/<m-…>/artifacts[/<path>]
  *
- * and `mlflow-artifacts:/` before it makes it a URI. Names are kept to the byte.
+ * (what stands before the run is for people to read, and may be several names where the experiment
+ * has an artifact_location) and `mlflow-artifacts:/` before it makes it a URI. Names are kept to the byte.
  *
  * A file comes into being in <data>/uploads and is renamed when it is complete and on the disk, so
  * that whoever looks sees the old one, or the new one, and a kill leaves nothing of it: a file
@@ -32,7 +33,7 @@ void mk_artifact_free(struct mk_artifact *artifact);
 
 /*
  * By a path of the API. project_id 0: of any project of ours. ENOENT: there is no such run or model
- * (not: no such file). EINVAL: no path of this form, or one with a part that is empty, `.` or `..`,
+ * (not: no such file). EOPNOTSUPP: its experiment has them elsewhere (s3://…). EINVAL: no path of this form, or one with a part that is empty, `.` or `..`,
  * too long or no UTF-8.
  */
 int mk_artifact_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *path,

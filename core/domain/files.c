@@ -16,7 +16,7 @@
 /* A store's or, with ours, here. */
 struct where {
 	bool ours;
-	bool elsewhere; /* ours, but its files are nowhere we can look */
+	bool elsewhere; /* ours, but there are no files we can look at */
 	struct mk_place place;
 	struct mk_kept kept;
 };
@@ -88,7 +88,8 @@ static int find_version(struct mk_call *call, struct mantik *m, const struct mk_
 		return r < 0 ? r : mk_place_of_version(call, m, files->id, &ret->place);
 	ret->ours = true;
 	r = mk_artifact_of_uri(call, m, storage, &ret->kept);
-	ret->elsewhere = r == -EXDEV;
+	/* At s3://… and the like; or its run is gone for good. model.yaml says what it was made of. */
+	ret->elsewhere = r == -EXDEV || r == -EOPNOTSUPP || r == -ENOENT;
 	if (ret->elsewhere)
 		mk_error_clear(call);
 	return ret->elsewhere ? 0 : r;

@@ -75,7 +75,8 @@ print((mlflow.pyfunc.load_model(info.model_uri).predict(x) == model.predict(x)).
 # --- the registry ---
 first = mlflow.register_model(info.model_uri, "rain")
 second = mlflow.register_model(f"runs:/{fit.info.run_id}/model", "rain", tags={"k": "v"})
-print(first.version, second.version, second.status, second.run_id == fit.info.run_id, second.tags)
+print(first.version, second.version, second.status, second.run_id == fit.info.run_id,
+      second.tags)
 client.update_model_version("rain", "2", "the better one")
 client.update_registered_model("rain", "does it rain?")
 client.set_registered_model_alias("rain", "champion", "1")
@@ -85,10 +86,11 @@ client.set_model_version_tag("rain", "2", "checked", "yes")
 client.transition_model_version_stage("rain", "2", "Staging")
 for version in ("1", "2"):
     v = client.get_model_version("rain", version)
-    print(v.name, v.version, v.current_stage, v.description, v.tags, v.aliases, v.status)
+    print(v.name, v.version, v.current_stage, v.description, sorted(v.tags.items()), v.aliases,
+          v.status)
 print(client.get_model_version_by_alias("rain", "champion").version)
 whole = client.get_registered_model("rain")
-print(whole.name, whole.description, whole.tags, whole.aliases,
+print(whole.name, whole.description, sorted(whole.tags.items()), sorted(whole.aliases.items()),
       sorted((v.version, v.current_stage) for v in whole.latest_versions))
 for uri in ("models:/rain/1", "models:/rain@champion", "models:/rain/Staging"):
     print(uri, (mlflow.pyfunc.load_model(uri).predict(x) == model.predict(x)).all())

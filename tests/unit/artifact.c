@@ -133,7 +133,7 @@ static void paths_stay_below(void)
 		"1/1a2b3c4d00000000000000000000000f",
 		"1/1a2b3c4d00000000000000000000000f/logs/x",
 		"1/00000000000000000000000000000000/artifacts/x",
-		"x/1a2b3c4d00000000000000000000000f/artifacts/x",
+		"1a2b3c4d00000000000000000000000f/artifacts/x",
 		"1/models/m-0/artifacts/x",
 		"1/models",
 		"artifacts",
@@ -141,6 +141,11 @@ static void paths_stay_below(void)
 	};
 	for (size_t i = 0; i < sizeof(nothing) / sizeof(*nothing); i++)
 		CHECK_INT(mk_artifact_find(&p.call, p.m, 0, nothing[i], &artifact), -ENOENT);
+	CHECK_INT(mk_artifact_find(&p.call, p.m, 0, "team/a/1a2b3c4d00000000000000000000000f/artifacts/x",
+				   &artifact),
+		  0);
+	CHECK_TEXT(artifact.path, "x");
+	mk_artifact_free(&artifact);
 	/* another project's scope */
 	CHECK_INT(mk_artifact_of_run(&p.call, p.m, make_project(&p, "q"), uid, "x", &artifact),
 		  -ENOENT);
