@@ -175,6 +175,15 @@ int serve_check_run_id(struct serve_request *rq, const char *id)
 
 /* --- lists --------------------------------------------------------------------------------- */
 
+int serve_check_count(struct serve_request *rq, const char *what, const json_t *list)
+{
+	if (json_array_size(list) <= SERVE_LIST_MAX)
+		return 0;
+	return serve_fail(rq, "INVALID_PARAMETER_VALUE",
+			  "A request can contain at most %d %s. Got %zu %s.", SERVE_LIST_MAX, what,
+			  json_array_size(list), what);
+}
+
 int serve_item(struct serve_request *rq, const char *list, size_t i, json_t *item,
 	       struct serve_item *ret)
 {
@@ -221,6 +230,8 @@ int serve_pairs(struct serve_request *rq, const char *name, int kind, size_t lim
 	size_t i;
 	int r = serve_list(rq, name, false, &list);
 
+	if (r >= 0)
+		r = serve_check_count(rq, name, list);
 	if (r < 0)
 		return r;
 	json_array_foreach(list, i, one) {

@@ -17,6 +17,7 @@ enum {
 	SERVE_TAG_MAX = 8000,
 	SERVE_EXPERIMENT_NAME_MAX = 500,
 	SERVE_EXPERIMENT_TAG_MAX = 20000,
+	SERVE_LIST_MAX = 1000, /* tags, datasets, … of a request: each is looked for among the others */
 };
 
 /* Letters of any script, digits, _ - . : blank and /; no path that a file system would read as
@@ -27,6 +28,9 @@ int serve_check_length(struct serve_request *rq, const char *what, const char *t
 		       size_t limit) _must_check_;
 int serve_check_experiment_name(struct serve_request *rq, const char *name) _must_check_;
 int serve_check_run_id(struct serve_request *rq, const char *id) _must_check_;
+/* A list (NULL: none) of at most SERVE_LIST_MAX. */
+int serve_check_count(struct serve_request *rq, const char *what,
+		      const json_t *list) _must_check_;
 /* The bytes of its first `limit` characters: longer params and tags are cut, as MLflow does. */
 size_t serve_cut(const char *text, size_t limit);
 size_t serve_characters(const char *text);

@@ -305,6 +305,8 @@ static int read_models(struct serve_request *rq, bool required, struct inputs *i
 	size_t i;
 	int r = serve_list(rq, "models", required, &list);
 
+	if (r > 0 && serve_check_count(rq, "models", list) < 0)
+		return -EINVAL;
 	if (r <= 0)
 		return r;
 	in->models = calloc(json_array_size(list) + 1, sizeof(*in->models));
@@ -333,6 +335,8 @@ static int read_datasets(struct serve_request *rq, struct inputs *in)
 	size_t i;
 	int r = serve_list(rq, "datasets", false, &list);
 
+	if (r > 0 && serve_check_count(rq, "datasets", list) < 0)
+		return -EINVAL;
 	if (r <= 0)
 		return r;
 	in->datasets = calloc(json_array_size(list) + 1, sizeof(*in->datasets));

@@ -52,6 +52,16 @@ static void die(const char *what, const char *more)
 	exit(1);
 }
 
+static long number(const char *text)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end)
+		die("not a number:", text);
+	return n;
+}
+
 static void dial(struct client *c)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET,
@@ -179,12 +189,12 @@ int main(int argc, char **argv)
 
 	if (argc != 6)
 		die("usage: rest PORT TOKEN CLIENTS SECONDS", "metric|batch|run");
-	port = atoi(argv[1]);
+	port = (int)number(argv[1]);
 	token = argv[2];
 	while (kind < 3 && strcmp(names[kind], argv[5]) != 0)
 		kind++;
 
-	int n = atoi(argv[3]);
+	int n = (int)number(argv[3]);
 	long done = 0;
 
 	if (kind == 3 || n < 1 || n > MAX_CLIENTS)
@@ -194,7 +204,7 @@ int main(int argc, char **argv)
 
 	double began = now();
 
-	until = began + atof(argv[4]);
+	until = began + (double)number(argv[4]);
 	for (int i = 0; i < n; i++)
 		pthread_create(&clients[i].thread, NULL, work, &clients[i]);
 	for (int i = 0; i < n; i++)

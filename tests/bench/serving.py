@@ -13,6 +13,24 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SECONDS = 3
 
 
+CLIENT = """
+import time
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+client = MlflowClient()
+run = client.create_run("0").info.run_id
+begin = time.monotonic()
+for i in range(200):
+    client.log_metric(run, "loss", i / 3, timestamp=1700000000000 + i, step=i)
+for k in range(10):
+    client.log_batch(run, [Metric(f"m{i % 10}", i / 7, 1700000000000 + i, k * 1000 + i)
+                           for i in range(1000)])
+for i in range(30):
+    client.create_run("0", tags={"mlflow.user": "ana"})
+print(time.monotonic() - begin)
+"""
+
+
 class Both:
     """mantikd of the bench's platform and MLflow's server, started at first use."""
 
@@ -40,6 +58,7 @@ class Both:
         bench.ends.append(lambda: sh(starter, "stop", folder, check=False))
         facts = dict(line.split("=", 1) for line in sh(
             starter, "start", folder, str(int(port) + 3000)).splitlines() if "=" in line)
+        self.python = facts["python"]
         self.theirs = (facts["url"].rsplit(":", 1)[1], "-")
         self.databases = (data + "/mantik.db", folder + "/mlflow.db")
 
@@ -149,6 +168,19 @@ def add(figure, sh):
     search.alone = True
     figure("serve: search 1000 of 10 000 runs, filter and order (s)", "a twentieth of MLflow's server")(search)
 
+    def by_client(bench):
+        it = both(bench, sh)
+
+        def seconds(where):
+            env = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+            env.update(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{where[0]}",
+                       MLFLOW_TRACKING_TOKEN=where[1], MLFLOW_DISABLE_TELEMETRY="true")
+            return float(sh(it.python, "-c", CLIENT, env=env))
+        for o, r in bench.alternate(lambda: seconds(it.ours), lambda: seconds(it.theirs)):
+            yield o, r, 3 * o <= r
+    by_client.alone = True
+    figure("serve: MLflow's Python client, 200 log_metric, 10 log_batch of 1000, 30 create_run (s)",
+           "a third of MLflow's server")(by_client)
     names = {"metric": "log-metric", "batch": "log-batch of 1000", "run": "create run"}
     for clients, factors in ((1, (20, 20, 10)), (8, (12, 12, 12))):
         for kind, factor in zip(names, factors):

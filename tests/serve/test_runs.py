@@ -85,6 +85,23 @@ def test_numbers_that_mlflow_loses(rest):
     assert e.value.code == "INVALID_PARAMETER_VALUE"
 
 
+def test_lists_without_end(rest):
+    """What would be looked for among a million others is refused at once, and others go on."""
+    run = rest.run()
+    tags = [{"key": f"k{i}", "value": "v"} for i in range(200_000)]
+    begun = time.monotonic()
+    for path, fields in (("runs/log-batch", {"run_id": run, "tags": tags}),
+                         ("runs/log-batch", {"run_id": run, "params": tags}),
+                         ("runs/create", {"experiment_id": "0", "tags": tags}),
+                         ("runs/log-inputs", {"run_id": run, "datasets": [{}] * 200_000}),
+                         ("runs/outputs", {"run_id": run, "models": [{}] * 200_000})):
+        with pytest.raises(Refused) as e:
+            rest.post(path, **fields)
+        assert e.value.code == "INVALID_PARAMETER_VALUE" and "at most" in e.value.message
+    assert time.monotonic() - begun < 30
+    assert "metrics" not in rest.get("runs/get", run_id=run)["run"]["data"]
+
+
 # --- scopes and the tree -------------------------------------------------------------------------
 
 def read(*path):
