@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <mantik/daemon.h>
+#include <mantik/option.h>
 #include <mantik/project.h>
 
 /* Options of mantikd with their values; texts are borrowed. */
@@ -40,7 +41,12 @@ static int run(struct ctl *ctl)
 		return ctl_usage(ctl, "--port %s: is not 1 … 65535", port);
 	if (!path)
 		return mk_fail(&ctl->call, ENOENT, "mantikd is not installed beside this program");
-	if (ctl_option(ctl, "project"))
+	if (ctl_option(ctl, "ui")) {
+		_cleanup_free_ char *ui = ctl_absolute(ctl_option(ctl, "ui"));
+
+		r = mk_option_write(&ctl->call, &ctl->options, "serve_ui", ui);
+	}
+	if (r == 0 && ctl_option(ctl, "project"))
 		r = ctl_project(ctl, NULL, &id);
 	if (r == 0 && id)
 		r = mk_project_get(&ctl->call, ctl->m, id, &project);
@@ -75,11 +81,15 @@ const struct cmd cmd_serve = {
 	.help = "answers MLflow's clients in this terminal",
 	.more = "mantikd does that in the background by itself while there is something to do or it was asked "
 		"within serve_idle (see mantik.yaml(5)); this one stays until Ctrl-C. It takes the place of a "
-		"mantikd that runs; jobs go on. The port is kept for the next time.",
+		"mantikd that runs; jobs go on. The port is kept for the next time.\n"
+		"A browser asks for a user, any, and a password, the text of the file serve.token; it need not "
+		"ask at http://x:TOKEN@127.0.0.1:PORT/login.",
 	.options =
 		(const struct cmd_option[]){
 			{0, "port", "N", "the port of 127.0.0.1, else the one of last time"},
 			{'p', "project", "PROJECT", "says the address of one project"},
+			{0, "ui", "DIR",
+			 "MLflow's web pages: a virtual environment with mlflow; kept as serve_ui"},
 			{},
 		},
 	.run = run,

@@ -69,6 +69,8 @@ static void say_ready(void *arg, int port)
 	(void)printf("serving at http://127.0.0.1:%d%s%s until Ctrl-C\n", port,
 		     project ? ", project " : "", project ? project : "");
 	(void)printf("clients: eval \"$(mantikctl env%s)\"\n", project ? " -p PROJECT" : "");
+	(void)printf("browsers: http://127.0.0.1:%d/login, any user, the password is in serve.token\n",
+		     port);
 	(void)fflush(stdout);
 }
 

@@ -108,6 +108,17 @@ struct MHD_Response *serve_answer(struct serve_request *rq, struct MHD_Connectio
 	struct MHD_Response *response;
 
 	*ret_status = MHD_HTTP_OK;
+	if (rq->to_scope) {
+		/* Absolute: one that is not keeps the user and password that may stand in a browser's
+		 * address, and its pages then may ask nothing. The Host is one of ours. */
+		_cleanup_free_ char *to = mk_strf("http://%s%s/", header(conn, MHD_HTTP_HEADER_HOST),
+						  rq->scope);
+
+		*ret_status = MHD_HTTP_SEE_OTHER;
+		response = of_text(mk_strdup(""), 0);
+		put(response, MHD_HTTP_HEADER_LOCATION, to);
+		return response;
+	}
 	if (rq->file->fd >= 0)
 		return of_file(rq, conn, ret_status);
 	if (rq->out->len || rq->type) {

@@ -44,6 +44,7 @@ int serve_decode(const char *raw, size_t len, struct mk_buf *ret)
 
 void serve_where_free(struct serve_where *where)
 {
+	free(where->scope);
 	free(where->project);
 	free(where->path);
 	*where = (struct serve_where){};
@@ -75,6 +76,7 @@ int serve_where_read(const char *raw, struct serve_where *ret, const char **ret_
 
 		if (serve_decode(name, n, &project) < 0)
 			return -EINVAL;
+		where.scope = mk_strndup(raw, (size_t)(name + n - raw));
 		raw = name + n;
 		where.project = mk_buf_steal(&project);
 	}
@@ -87,6 +89,8 @@ int serve_where_read(const char *raw, struct serve_where *ret, const char **ret_
 	*ret_why = "the path holds `.` or `..`";
 	if (climbs(mk_buf_text(&path)) || (where.project && climbs(where.project)))
 		return -EINVAL;
+	if (!where.scope)
+		where.scope = mk_strdup("");
 	where.path = mk_buf_steal(&path);
 	*ret = where;
 	where = (struct serve_where){};

@@ -43,7 +43,8 @@ struct serve_limits {
 /* ask.c */
 /* What a path as it came means. */
 struct serve_where {
-	char *project; /* of the scope, or NULL */
+	char *scope;   /* "/projects/<name>" as it came, or "" */
+	char *project; /* of the scope, decoded, or NULL */
 	char *path;    /* decoded, after the scope; /ajax-api/ is /api/ */
 };
 void serve_where_free(struct serve_where *where);
@@ -70,6 +71,8 @@ const struct serve_route *serve_routes_find(const struct serve_routes *routes, c
 					    const char *path, const char **ret_rest,
 					    bool *ret_other);
 extern const struct serve_route *const serve_tables[];
+/* One of serve_tables, without a `*`; NULL. */
+const struct serve_route *serve_route_of(const char *method, const char *path);
 /* What an unknown path is told. */
 int serve_unknown(struct serve_request *rq, bool other) _must_check_;
 

@@ -113,6 +113,7 @@ int serve_find_route(struct exchange *x, const char *raw)
 	if (serve_where_read(raw, &x->where, &why) < 0)
 		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE", "%s", why);
 	x->rq.path = x->where.path;
+	x->rq.scope = x->where.scope;
 	x->route = serve_routes_find(x->serve->routes, x->rq.method, x->rq.path, &x->rq.rest,
 				     &other);
 	return x->route ? 0 : serve_unknown(&x->rq, other);

@@ -184,7 +184,12 @@ static enum MHD_Result answer(struct exchange *x)
 	serve_link_set(&x->serve->sweep, x->link, LINK_WORK);
 	(void)MHD_add_response_header(response, "X-Request-ID", x->id);
 	(void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-	(void)MHD_add_response_header(response, "Cache-Control", "no-store");
+	(void)MHD_add_response_header(response, "Cache-Control",
+				      x->file.is_page ? "private, no-cache" : "no-store");
+	/* Whatever else is opened in a browser (an artifact somebody wrote) runs nothing as us. */
+	(void)MHD_add_response_header(response, "Content-Security-Policy",
+				      x->file.is_page ? "frame-ancestors 'self'" :
+							"default-src 'none'; sandbox");
 	if (atomic_load(&x->serve->stopping))
 		(void)MHD_add_response_header(response, "Connection", "close");
 	x->status = status;
@@ -219,6 +224,7 @@ static struct exchange *exchange_new(struct serve *serve, struct MHD_Connection 
 		.method = strcmp(method, "HEAD") == 0 ? "GET" : method,
 		.rest = "",
 		.path = "",
+		.scope = "",
 		.file = &x->file,
 		.out = &x->out,
 	};

@@ -16,6 +16,8 @@ struct serve_routes {
 /* The rooms of MLflow's API. */
 const struct serve_route *const serve_tables[] = {
 	serve_server,
+	serve_ui,
+	serve_graphql,
 	serve_experiments,
 	serve_runs,
 	serve_metrics,
@@ -120,6 +122,15 @@ const struct serve_route *serve_routes_find(const struct serve_routes *routes, c
 		}
 		*ret_other = true;
 	}
+	return NULL;
+}
+
+const struct serve_route *serve_route_of(const char *method, const char *path)
+{
+	for (size_t i = 0; serve_tables[i]; i++)
+		for (const struct serve_route *route = serve_tables[i]; route->path; route++)
+			if (strcmp(route->path, path) == 0 && strcmp(route->method, method) == 0)
+				return route;
 	return NULL;
 }
 

@@ -43,6 +43,8 @@ struct serve_request {
 			       of a DELETE without a body the query's arguments as texts, those given
 			       several times as a list of texts. Owned by the server */
 	int64_t project_id; /* the scope, 0: all */
+	const char *scope;  /* as it was written: "/projects/my%20demo", else "" */
+	bool to_scope;	    /* a handler's answer: go to the scope's first page (303) */
 	struct serve_file *file; /* what a handler fills to answer with bytes; its fd is -1 until
 				    then. Closed by the server */
 	struct mk_buf *out;	 /* or it writes the answer's text itself, instead of *ret (pages of
@@ -77,6 +79,8 @@ struct serve_route {
 
 /* Tables end with a row without a path. route.c lists them. */
 extern const struct serve_route serve_server[];	     /* routes_server.c: health, version */
+extern const struct serve_route serve_ui[];	     /* routes_ui.c: MLflow's web pages */
+extern const struct serve_route serve_graphql[];     /* routes_graphql.c: what only they ask */
 extern const struct serve_route serve_experiments[]; /* routes_experiments.c */
 extern const struct serve_route serve_runs[];	     /* routes_runs.c: runs, params, tags, inputs */
 extern const struct serve_route serve_metrics[];     /* routes_metrics.c: log, batch, history */
@@ -114,6 +118,7 @@ struct serve_file {
 	int fd;
 	int64_t size;
 	const char *type; /* MIME, static; NULL: application/octet-stream */
+	bool is_page;	  /* of the web pages: a browser may run and keep it */
 	char *name;	  /* what a browser saves it as, or NULL; freed by the server */
 };
 
