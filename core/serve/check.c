@@ -30,7 +30,27 @@ static wint_t next(const char **s)
 	return c;
 }
 
-/* Python's \w and what else a key may hold. */
+/* Numbers that are no digits, ² and ½, are of \w in Python and of nothing in C. */
+static bool is_number(wint_t c)
+{
+	static const uint16_t ranges[][2] = {
+		{0xb2, 0xb3},	  {0xb9, 0xb9},	    {0xbc, 0xbe},     {0x9f4, 0x9f9},
+		{0xb72, 0xb77},	  {0xbf0, 0xbf2},   {0xc78, 0xc7e},   {0xd58, 0xd5e},
+		{0xd70, 0xd78},	  {0xf2a, 0xf33},   {0x1369, 0x137c}, {0x17f0, 0x17f9},
+		{0x19da, 0x19da}, {0x2070, 0x2070}, {0x2074, 0x2079}, {0x2080, 0x2089},
+		{0x2150, 0x215f}, {0x2189, 0x2189}, {0x2460, 0x249b}, {0x24ea, 0x24ff},
+		{0x2776, 0x2793}, {0x2cfd, 0x2cfd}, {0x3192, 0x3195}, {0x3220, 0x3229},
+		{0x3248, 0x324f}, {0x3251, 0x325f}, {0x3280, 0x3289}, {0x32b1, 0x32bf},
+		{0xa830, 0xa835},
+	};
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(*ranges); i++)
+		if (c >= ranges[i][0] && c <= ranges[i][1])
+			return true;
+	return false;
+}
+
+/* Python's \w and what else a key may hold; marks that join a letter may, too. */
 static bool allowed(wint_t c)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -39,7 +59,7 @@ static bool allowed(wint_t c)
 		return strchr("/_.- :", (int)c) || (c >= '0' && c <= '9') ||
 		       ((c | 32) >= 'a' && (c | 32) <= 'z');
 	pthread_once(&once, find_unicode);
-	return unicode ? iswalnum_l(c, unicode) : true;
+	return unicode ? iswalnum_l(c, unicode) || is_number(c) : true;
 }
 
 size_t serve_characters(const char *text)

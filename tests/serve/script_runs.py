@@ -121,6 +121,9 @@ RUNS = [
     post("runs/set-tag", run_id="<r1>", key=".", value="v"),
     post("runs/set-tag", run_id="<r1>", key="", value="v"),
     post("runs/set-tag", run_id="nope", key="a", value="v"),
+    *(post("runs/set-tag", run_id="<r1>", key=key, value="v") for key in (
+        "R²", "½", "日本/語", "Ω_ß", "৴", "a€", "…", "–", "😀", "a\tb", "a\nb", "..a", "a..b",
+        "a/..", "//a", "a/../../b", "…/../x")),
     post("runs/delete-tag", run_id="<r1>", key="a"),
     post("runs/delete-tag", run_id="<r1>", key="a"),
     post("runs/delete-tag", run_id="nope", key="a"),
