@@ -6,9 +6,10 @@
  *	<experiment>/models/<m-…>/artifacts[/<path>]
  *
  * (what stands before the run is for people to read, and may be several names where the experiment
- * has an artifact_location) and `mlflow-artifacts:/` before it makes it a URI. Names are kept to the byte.
+ * has an artifact_location) and `mlflow-artifacts:/` before it makes it a URI. Names are kept to the
+ * byte.
  *
- * A file comes into being in <data>/uploads and is renamed when it is complete and on the disk, so
+ * A file comes into being in <data>/incoming and is renamed when it is complete and on the disk, so
  * that whoever looks sees the old one, or the new one, and a kill leaves nothing of it: a file
  * without a name where the file system can do that, else one that the next upload takes away.
  */
@@ -33,8 +34,8 @@ void mk_artifact_free(struct mk_artifact *artifact);
 
 /*
  * By a path of the API. project_id 0: of any project of ours. ENOENT: there is no such run or model
- * (not: no such file). EOPNOTSUPP: its experiment has them elsewhere (s3://…). EINVAL: no path of this form, or one with a part that is empty, `.` or `..`,
- * too long or no UTF-8.
+ * (not: no such file). EOPNOTSUPP: its experiment has them elsewhere (s3://…). EINVAL: no path of
+ * this form, or one with a part that is empty, `.` or `..`, too long or no UTF-8.
  */
 int mk_artifact_find(struct mk_call *call, struct mantik *m, int64_t project_id, const char *path,
 		     struct mk_artifact *ret) _must_check_;
@@ -54,14 +55,14 @@ int mk_artifact_of_uri(struct mk_call *call, struct mantik *m, const char *uri,
 
 /* One file. EROFS: the run or model is deleted; EINVAL: the path names no file; ENOSPC (before a
  * byte was sent, when length is known; -1 is not), EFBIG. */
-struct mk_upload;
-int mk_upload_begin(struct mk_call *call, struct mantik *m, const struct mk_artifact *artifact,
-		    int64_t length, struct mk_upload **ret) _must_check_;
-int mk_upload_write(struct mk_call *call, struct mk_upload *upload, const void *data,
-		    size_t len) _must_check_;
+struct mk_incoming;
+int mk_incoming_begin(struct mk_call *call, struct mantik *m, const struct mk_artifact *artifact,
+		      int64_t length, struct mk_incoming **ret) _must_check_;
+int mk_incoming_write(struct mk_call *call, struct mk_incoming *upload, const void *data,
+		      size_t len) _must_check_;
 /* Frees it. keep: the file is there, on the disk, under its name, in place of an older one. EISDIR,
  * ENOTDIR: a directory has this name, or a file that of a directory. Else nothing is left. */
-int mk_upload_end(struct mk_call *call, struct mk_upload *upload, bool keep) _must_check_;
+int mk_incoming_end(struct mk_call *call, struct mk_incoming *upload, bool keep) _must_check_;
 
 /* A file, or a directory with all in it, at once for whoever looks. Not there: 0. EROFS. */
 int mk_artifact_remove(struct mk_call *call, struct mantik *m,

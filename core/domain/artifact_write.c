@@ -3,7 +3,7 @@
  * Artifacts that come by the tracking API, and go: see artifact.h. Runs in the thread of a request,
  * on local disk only.
  *
- * Who works in <data>/uploads holds a lock (flock) on what it has there; what nobody holds was left
+ * Who works in <data>/incoming holds a lock (flock) on what it has there; what nobody holds was left
  * by a kill.
  */
 #include "domain/artifact.h"
@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "domain/domain.h"
 
-struct mk_upload {
+struct mk_incoming {
 	struct mantik *m;
 	char *record, *below, *path, *what;
 	int64_t run_id;
@@ -29,7 +29,7 @@ struct mk_upload {
 	char name[40]; /* in uploads; "": it has none (O_TMPFILE) */
 };
 
-static void upload_free(struct mk_upload *upload)
+static void upload_free(struct mk_incoming *upload)
 {
 	if (!upload)
 		return;
@@ -44,7 +44,7 @@ static void upload_free(struct mk_upload *upload)
 	free(upload);
 }
 
-static void upload_freep(struct mk_upload **upload)
+static void upload_freep(struct mk_incoming **upload)
 {
 	upload_free(*upload);
 }
@@ -61,7 +61,7 @@ static void random_name(char name[40])
 
 static int open_uploads(struct mk_call *call, struct mantik *m)
 {
-	_cleanup_free_ char *path = mk_strf("%s/uploads", m->data_dir);
+	_cleanup_free_ char *path = mk_strf("%s/incoming", m->data_dir);
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return mk_fail(call, errno, "%s: %s", path, strerror(errno));
@@ -108,10 +108,10 @@ static int may_write(struct mk_call *call, const struct mk_artifact *artifact)
 	return 0;
 }
 
-int mk_upload_begin(struct mk_call *call, struct mantik *m, const struct mk_artifact *artifact,
-		    int64_t length, struct mk_upload **ret)
+int mk_incoming_begin(struct mk_call *call, struct mantik *m, const struct mk_artifact *artifact,
+		      int64_t length, struct mk_incoming **ret)
 {
-	_cleanup_(upload_freep) struct mk_upload *upload = NULL;
+	_cleanup_(upload_freep) struct mk_incoming *upload = NULL;
 	int r = may_write(call, artifact);
 
 	if (r == 0 && m->read_only)
@@ -121,8 +121,8 @@ int mk_upload_begin(struct mk_call *call, struct mantik *m, const struct mk_arti
 		r = mk_fail(call, EINVAL, "Invalid path: it names no file");
 	if (r < 0)
 		return r;
-	upload = mk_new(struct mk_upload);
-	*upload = (struct mk_upload){
+	upload = mk_new(struct mk_incoming);
+	*upload = (struct mk_incoming){
 		.m = m,
 		.record = mk_strdup(artifact->kept.record),
 		.below = mk_strdup(artifact->kept.below),
@@ -144,7 +144,7 @@ int mk_upload_begin(struct mk_call *call, struct mantik *m, const struct mk_arti
 	}
 	if (upload->fd < 0) {
 		upload->name[0] = 0;
-		return mk_fail(call, errno, "%s/uploads: %s", m->data_dir, strerror(errno));
+		return mk_fail(call, errno, "%s/incoming: %s", m->data_dir, strerror(errno));
 	}
 	(void)flock(upload->fd, LOCK_EX | LOCK_NB);
 	/* A disk that is too small says so before a long body is sent. */
@@ -156,7 +156,7 @@ int mk_upload_begin(struct mk_call *call, struct mantik *m, const struct mk_arti
 	return 0;
 }
 
-int mk_upload_write(struct mk_call *call, struct mk_upload *upload, const void *data, size_t len)
+int mk_incoming_write(struct mk_call *call, struct mk_incoming *upload, const void *data, size_t len)
 {
 	for (size_t done = 0; done < len;) {
 		ssize_t n = write(upload->fd, (const char *)data + done, len - done);
@@ -221,7 +221,7 @@ static int open_parent(struct mk_call *call, const char *record, const char *bel
 }
 
 /* Gives the file its name there. */
-static int put_in_place(struct mk_call *call, struct mk_upload *upload, int dir, const char *name)
+static int put_in_place(struct mk_call *call, struct mk_incoming *upload, int dir, const char *name)
 {
 	char self[64];
 
@@ -251,7 +251,7 @@ static int touch(struct mk_call *call, struct mk_conn *conn, void *arg)
 	return mk_run_touch(call, conn, *(int64_t *)arg, MK_TOUCH_LOGGED);
 }
 
-static int keep_file(struct mk_call *call, struct mk_upload *upload)
+static int keep_file(struct mk_call *call, struct mk_incoming *upload)
 {
 	const char *name = NULL;
 	struct stat st;
@@ -279,7 +279,7 @@ static int keep_file(struct mk_call *call, struct mk_upload *upload)
 	return r;
 }
 
-int mk_upload_end(struct mk_call *call, struct mk_upload *upload, bool keep)
+int mk_incoming_end(struct mk_call *call, struct mk_incoming *upload, bool keep)
 {
 	int r = keep ? keep_file(call, upload) : 0;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Artifacts, as clients whose artifact_uri is mlflow-artifacts:/… send and fetch them, and as the UI
- * asks for them. Bodies go to the disk as they come (domain/upload.c); files are sent by the frame.
+ * asks for them. Bodies go to the disk as they come (domain/artifact_write.c); files are sent by the
+ * frame.
  *
  * Multipart and presigned transfers are for object stores: clients are told so in the words that let
  * them send the file in one piece.
@@ -238,7 +239,7 @@ static int upload_begin(struct serve_request *rq, int64_t length, void **ret_sta
 {
 	_cleanup_artifact_ struct mk_artifact artifact = {};
 	size_t len = strlen(rq->rest);
-	struct mk_upload *upload;
+	struct mk_incoming *upload;
 	int r;
 
 	if (len && rq->rest[len - 1] == '/')
@@ -246,7 +247,7 @@ static int upload_begin(struct serve_request *rq, int64_t length, void **ret_sta
 				  "Artifact path must include a filename (cannot end with '/').");
 	r = find(rq, rq->rest, &artifact);
 	if (r == 0)
-		r = mk_upload_begin(rq->call, rq->m, &artifact, length, &upload);
+		r = mk_incoming_begin(rq->call, rq->m, &artifact, length, &upload);
 	if (r == 0)
 		*ret_state = upload;
 	return r;
@@ -254,13 +255,13 @@ static int upload_begin(struct serve_request *rq, int64_t length, void **ret_sta
 
 static int upload_data(struct serve_request *rq, void *state, const void *data, size_t len)
 {
-	return mk_upload_write(rq->call, state, data, len);
+	return mk_incoming_write(rq->call, state, data, len);
 }
 
 static int upload_end(struct serve_request *rq, void *state, bool complete, json_t **ret)
 {
 	(void)ret;
-	return mk_upload_end(rq->call, state, complete);
+	return mk_incoming_end(rq->call, state, complete);
 }
 
 static const struct serve_sink upload = {upload_begin, upload_data, upload_end};
@@ -347,7 +348,7 @@ static int get_version(struct serve_request *rq, json_t **ret)
 static int ui_begin(struct serve_request *rq, int64_t length, void **ret_state)
 {
 	_cleanup_artifact_ struct mk_artifact artifact = {};
-	struct mk_upload *state;
+	struct mk_incoming *state;
 	int r;
 
 	if (length > MAX_UI_UPLOAD || length < 0)
@@ -355,7 +356,7 @@ static int ui_begin(struct serve_request *rq, int64_t length, void **ret_state)
 				  "Artifact size is too large. Max size is 10MB.");
 	r = run_arg(rq, true, &artifact);
 	if (r == 0)
-		r = mk_upload_begin(rq->call, rq->m, &artifact, length, &state);
+		r = mk_incoming_begin(rq->call, rq->m, &artifact, length, &state);
 	if (r == 0)
 		*ret_state = state;
 	return r;

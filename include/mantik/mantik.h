@@ -7,7 +7,7 @@
  *   <data>/mantik.db            everything durable and ours
  *   <data>/lease                who holds the work: host, boot, pid, start, heartbeat
  *   <data>/runs/<uid>/          a run's record: stdout stderr scheduler submission state artifacts/
- *   <data>/models/<m-...>/      files of logged models; <data>/uploads/ is empty between uploads
+ *   <data>/models/<m-...>/      files of logged models; <data>/incoming/ is empty between uploads
  *   <data>/git/<repository>.git bare mirrors
  *   <work>/<uid>/               working directories of local jobs (default <data>/work)
  *   <cache>/                    may be deleted at any time

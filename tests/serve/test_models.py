@@ -216,7 +216,7 @@ def test_an_artifact_location(rest):
 # --- uploads that do not end ---------------------------------------------------------------------
 
 def leftovers(ours):
-    folder = os.path.join(ours.platform.data, "uploads")
+    folder = os.path.join(ours.platform.data, "incoming")
     return os.listdir(folder) if os.path.exists(folder) else []
 
 
@@ -233,7 +233,7 @@ def open_uploads(ours):
     folder, n = f"/proc/{ours.process.pid}/fd", 0
     for fd in os.listdir(folder):
         try:
-            n += "/uploads/" in os.readlink(os.path.join(folder, fd))
+            n += "/incoming/" in os.readlink(os.path.join(folder, fd))
         except OSError:
             pass
     return n

@@ -38,15 +38,15 @@ static int find(struct platform *p, const char *path, struct mk_artifact *ret)
 static int put(struct platform *p, const char *path, const char *text, bool keep)
 {
 	_cleanup_artifact_ struct mk_artifact artifact = {};
-	struct mk_upload *upload;
+	struct mk_incoming *upload;
 	int r = find(p, path, &artifact);
 
 	if (r == 0)
-		r = mk_upload_begin(&p->call, p->m, &artifact, (int64_t)strlen(text), &upload);
+		r = mk_incoming_begin(&p->call, p->m, &artifact, (int64_t)strlen(text), &upload);
 	if (r < 0)
 		return r;
-	CHECK_INT(mk_upload_write(&p->call, upload, text, strlen(text)), 0);
-	return mk_upload_end(&p->call, upload, keep);
+	CHECK_INT(mk_incoming_write(&p->call, upload, text, strlen(text)), 0);
+	return mk_incoming_end(&p->call, upload, keep);
 }
 
 static int emit(void *arg, const struct mk_dirent *entry)
@@ -73,7 +73,7 @@ static int64_t size_of(struct platform *p, int64_t run, const char *path)
 
 static size_t left_over(struct platform *p)
 {
-	_cleanup_free_ char *path = mk_strf("%s/uploads", p->data);
+	_cleanup_free_ char *path = mk_strf("%s/incoming", p->data);
 	_cleanup_free_ char *command = mk_strf("ls -A %s | wc -l", path);
 	FILE *f = popen(command, "r");
 	int n = -1;
@@ -215,9 +215,9 @@ static void removing(void)
 static void leftovers_are_swept(void)
 {
 	PLATFORM(p);
-	_cleanup_free_ char *dir = mk_strf("%s/uploads", p.data);
-	_cleanup_free_ char *file = mk_strf("%s/uploads/0123", p.data);
-	_cleanup_free_ char *tree = mk_strf("%s/uploads/4567", p.data);
+	_cleanup_free_ char *dir = mk_strf("%s/incoming", p.data);
+	_cleanup_free_ char *file = mk_strf("%s/incoming/0123", p.data);
+	_cleanup_free_ char *tree = mk_strf("%s/incoming/4567", p.data);
 
 	make_run(&p);
 	CHECK_INT(mkdir(dir, 0700), 0);
@@ -316,7 +316,7 @@ static void a_logged_model_is_below_its_run(void)
 	_cleanup_logged_model_ struct mk_logged_model model = {};
 	_cleanup_free_ char *id = NULL;
 	int64_t run = make_run(&p);
-	struct mk_upload *upload;
+	struct mk_incoming *upload;
 	struct mk_logged_new new = {
 		.experiment_id = 1, .name = "net", .model_type = "", .source_run = uid};
 
@@ -324,9 +324,9 @@ static void a_logged_model_is_below_its_run(void)
 	CHECK_INT(mk_logged_model_make(&p.call, p.m, &new, &id), 0);
 	NEED(id);
 	CHECK_INT(mk_artifact_of_model(&p.call, p.m, 0, id, "MLmodel", &artifact), 0);
-	CHECK_INT(mk_upload_begin(&p.call, p.m, &artifact, -1, &upload), 0);
-	CHECK_INT(mk_upload_write(&p.call, upload, "abc", 3), 0);
-	CHECK_INT(mk_upload_end(&p.call, upload, true), 0);
+	CHECK_INT(mk_incoming_begin(&p.call, p.m, &artifact, -1, &upload), 0);
+	CHECK_INT(mk_incoming_write(&p.call, upload, "abc", 3), 0);
+	CHECK_INT(mk_incoming_end(&p.call, upload, true), 0);
 	CHECK_INT(mk_run_models_any(&p.call, p.m, run), 1);
 	CHECK_INT(mk_run_models(&p.call, p.m, run, &names), 0);
 	CHECK_TEXT(mk_pairs_get(&names, "net"), id);
@@ -416,14 +416,14 @@ static void *upload_some(void *arg)
 		_cleanup_artifact_ struct mk_artifact artifact = {};
 		_cleanup_free_ char *path =
 			mk_strf("1/%s/artifacts/d%d/f%d", uid, i % 3, serial++);
-		struct mk_upload *upload;
+		struct mk_incoming *upload;
 		int r = mk_artifact_find(&call, p->m, 0, path, &artifact);
 
 		if (r == 0)
-			r = mk_upload_begin(&call, p->m, &artifact, 1, &upload);
+			r = mk_incoming_begin(&call, p->m, &artifact, 1, &upload);
 		if (r == 0) {
-			r = mk_upload_write(&call, upload, "x", 1);
-			r = mk_upload_end(&call, upload, r == 0);
+			r = mk_incoming_write(&call, upload, "x", 1);
+			r = mk_incoming_end(&call, upload, r == 0);
 		}
 		if (r < 0)
 			return "failed";
