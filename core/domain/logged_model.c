@@ -125,26 +125,21 @@ int mk_logged_model_metrics(struct mk_call *call, struct mantik *m, const char *
 	return r;
 }
 
-int mk_logged_model_list(struct mk_call *call, struct mantik *m, int64_t experiment_id,
-			 mk_text_emit *emit, void *arg)
+int mk_logged_model_by_serial(struct mk_call *call, struct mantik *m, int64_t serial, char **ret_id)
 {
-	_cleanup_list_ struct mk_list ids = {};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db,
-			   "SELECT model_id FROM logged_models WHERE experiment_id = ?1"
-			   " AND deleted = 0 ORDER BY created DESC, model_id",
+	int r = mk_db_read(call, m->db, "SELECT model_id FROM logged_models WHERE serial = ?1",
 			   &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, experiment_id);
-	while ((r = mk_step(call, stmt)) > 0)
-		if (mk_list_add(&ids, mk_col_text(stmt, 0)) < 0)
-			return mk_fail(call, ENOMEM, "out of memory for the models of an experiment");
-	mk_reset(&stmt);
-	for (size_t i = 0; r == 0 && i < ids.n; i++)
-		r = emit(arg, ids.v[i]);
-	return r;
+	mk_bind_int(stmt, 1, serial);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r < 0 ? r : mk_fail(call, ENOENT, "logged model %lld is gone",
+					   (long long)serial);
+	*ret_id = mk_col_dup(stmt, 0);
+	return 0;
 }
 
 /* --- changes ------------------------------------------------------------------------------- */
@@ -223,7 +218,8 @@ static int make(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	static const char sql[] =
 		"INSERT INTO logged_models (project_id, model_id, name, experiment_id, source_run,"
-		" model_type, status, created, changed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)";
+		" model_type, status, created, changed, serial) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+		" ?8, ?8, ifnull(max(serial), 0) + 1 FROM logged_models WHERE serial IS NOT NULL";
 	const struct making *making = arg;
 	const struct mk_logged_new *model = making->model;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;

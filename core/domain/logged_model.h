@@ -64,10 +64,9 @@ typedef int mk_model_metric_emit(void *arg, const struct mk_model_metric *metric
 int mk_logged_model_metrics(struct mk_call *call, struct mantik *m, const char *id,
 			    mk_model_metric_emit *emit, void *arg) _must_check_;
 
-/* Those of an experiment that are there, the newest first; ids are valid during emit. */
-typedef int mk_text_emit(void *arg, const char *text);
-int mk_logged_model_list(struct mk_call *call, struct mantik *m, int64_t experiment_id,
-			 mk_text_emit *emit, void *arg) _must_check_;
+/* The id of the one with this serial (logged_models.serial), which a search gives. ENOENT. */
+int mk_logged_model_by_serial(struct mk_call *call, struct mantik *m, int64_t serial,
+			      char **ret_id) _must_check_;
 
 /* Ends those that were deleted before `until`, with their files, unless a registered version is
  * made of them: how many. */

@@ -21,7 +21,7 @@ y = numpy.array([i % 2 for i in range(60)])
 
 def walk(run_id, path=None):
     for f in client.list_artifacts(run_id, path):
-        print("  ", f.path, f.is_dir, f.file_size)
+        print("  ", f.path, f.is_dir, None if f.is_dir else f.file_size or 0)
         if f.is_dir:
             walk(run_id, f.path)
 

@@ -226,12 +226,14 @@ CREATE TABLE model_aliases (
 
 -- Logged models of ours have an experiment; those of a store are names only.
 ALTER TABLE logged_models ADD COLUMN experiment_id INTEGER;
+ALTER TABLE logged_models ADD COLUMN serial INTEGER;	-- one number for each of ours
 ALTER TABLE logged_models ADD COLUMN source_run TEXT NOT NULL DEFAULT '';	-- uid
 ALTER TABLE logged_models ADD COLUMN model_type TEXT NOT NULL DEFAULT '';
 ALTER TABLE logged_models ADD COLUMN status INTEGER NOT NULL DEFAULT 0;	-- enum mk_logged_status
 ALTER TABLE logged_models ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE logged_models ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE logged_models ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
+CREATE UNIQUE INDEX logged_models_serial ON logged_models (serial) WHERE serial IS NOT NULL;
 CREATE UNIQUE INDEX logged_models_ours ON logged_models (model_id) WHERE experiment_id IS NOT NULL;
 CREATE INDEX logged_models_experiment ON logged_models (experiment_id, created)
 	WHERE experiment_id IS NOT NULL;
