@@ -30,7 +30,15 @@ struct place {
 	const struct column *columns;
 	/* Tables of keys and values: FROM … WHERE …; `%zu` is the key. NULL: it has none. */
 	const char *params, *tags;
-	const char *last; /* what decides in the end */
+	/* What decides in the end: those that no order has named are added, in this order. */
+	struct {
+		const char *name;
+		bool descending;
+	} last[4];
+	const char *scope;    /* the column of the project; NULL: a place has none */
+	const char *deleted;  /* of what can be deleted softly */
+	const char *experiment;
+	const char *prompts;  /* the tag of prompts: FROM … WHERE … */
 };
 
 static const struct column run_columns[] = {
@@ -54,6 +62,40 @@ static const struct column experiment_columns[] = {
 	{},
 };
 
+/* ?1 as above. */
+static const struct column model_columns[] = {
+	{"name", "CASE WHEN o.project_id = ?1 THEN o.name ELSE p.name || '.' || o.name END"},
+	{"last_updated_timestamp", "(o.changed / 1000000)"},
+	{},
+};
+
+static const struct column version_columns[] = {
+	{"name", "CASE WHEN o.project_id = ?1 THEN o.name ELSE p.name || '.' || o.name END"},
+	{"version_number", "CAST(v.version AS INTEGER)"},
+	{"run_id", "coalesce(v.run_id, '')"},
+	{"source_path", "v.source"},
+	{"creation_timestamp", "(v.created / 1000000)"},
+	{"last_updated_timestamp", "(v.changed / 1000000)"},
+	{},
+};
+
+/* ?2 as above. */
+static const struct column logged_columns[] = {
+	{"name", "l.name"},
+	{"model_id", "l.model_id"},
+	{"model_type", "l.model_type"},
+	{"status", "CAST(l.status AS TEXT)"},
+	{"source_run_id", "l.source_run"},
+	{"experiment_id", "CASE l.experiment_id WHEN ?2 THEN '0' ELSE CAST(l.experiment_id AS TEXT) END"},
+	{"artifact_location", "'mlflow-artifacts:/' || l.experiment_id || '/models/' || l.model_id ||"
+			      " '/artifacts'"},
+	{"creation_timestamp_ms", "(l.created / 1000000)"},
+	{"last_updated_timestamp_ms", "(l.changed / 1000000)"},
+	{},
+};
+
+#define MODELS_OF_OURS "p.connection IS NULL AND o.gone = 0"
+
 static const struct place places[] = {
 	[MK_SEARCH_RUNS] = {
 		.id = "r.id",
@@ -62,7 +104,10 @@ static const struct place places[] = {
 		.columns = run_columns,
 		.params = "params x WHERE x.run_id = r.id AND x.key = ?%zu",
 		.tags = "tags x WHERE x.run_id = r.id AND x.key = ?%zu",
-		.last = "r.uid",
+		.last = {{"start_time", true}, {"run_id"}},
+		.scope = "r.project_id",
+		.deleted = "r.deleted",
+		.experiment = "r.experiment_id",
 	},
 	[MK_SEARCH_EXPERIMENTS] = {
 		.id = "e.id",
@@ -70,6 +115,42 @@ static const struct place places[] = {
 		.where = "p.connection IS NULL AND e.remote_id IS NULL",
 		.columns = experiment_columns,
 		.tags = "experiment_tags x WHERE x.experiment_id = e.id AND x.key = ?%zu",
+		.last = {{"experiment_id", true}},
+		.scope = "e.project_id",
+		.deleted = "e.deleted",
+	},
+	[MK_SEARCH_MODELS] = {
+		.id = "o.id",
+		.from = "models o JOIN projects p ON p.id = o.project_id",
+		.where = MODELS_OF_OURS,
+		.columns = model_columns,
+		.tags = "model_tags x WHERE x.model_id = o.id AND x.key = ?%zu",
+		.last = {{"name"}},
+		.scope = "o.project_id",
+		.prompts = "model_tags x WHERE x.model_id = o.id",
+	},
+	[MK_SEARCH_VERSIONS] = {
+		.id = "v.id",
+		.from = "model_versions v JOIN models o ON o.id = v.model_id"
+			" JOIN projects p ON p.id = o.project_id",
+		.where = MODELS_OF_OURS " AND v.gone = 0",
+		.columns = version_columns,
+		.tags = "version_tags x WHERE x.version_id = v.id AND x.key = ?%zu",
+		.last = {{"name"}, {"version_number", true}},
+		.scope = "o.project_id",
+		.prompts = "version_tags x JOIN model_versions w ON w.id = x.version_id"
+			   " WHERE w.model_id = o.id",
+	},
+	[MK_SEARCH_LOGGED] = {
+		.id = "l.serial",
+		.from = "logged_models l",
+		.where = "l.serial IS NOT NULL AND l.experiment_id IS NOT NULL AND l.deleted = 0",
+		.columns = logged_columns,
+		.params = "logged_model_params x WHERE x.model_id = l.model_id AND x.key = ?%zu",
+		.tags = "logged_model_tags x WHERE x.model_id = l.model_id AND x.key = ?%zu",
+		.last = {{"creation_timestamp_ms", true}, {"model_id"}},
+		.scope = "l.project_id",
+		.experiment = "l.experiment_id",
 	},
 };
 
@@ -89,25 +170,13 @@ static int unknown(struct mk_query *q, const struct mk_field *field)
 
 /* --- filters --------------------------------------------------------------------------------- */
 
-/* EXISTS (SELECT 1 FROM <table> …): the caller goes on with AND, or closes it. */
-static void open_exists(struct mk_query *q, const char *table, const char *key)
-{
-	size_t n = mk_query_text(q, key);
-
-	(void)mk_buf_puts(&q->where, "EXISTS (SELECT 1 FROM ");
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	(void)mk_buf_printf(&q->where, table, n);
-#pragma GCC diagnostic pop
-}
-
 static int put_key(struct mk_query *q, const char *table, const struct mk_filter_clause *c)
 {
 	int r = 0;
 
 	if (c->op == MK_OP_NULL)
 		(void)mk_buf_puts(&q->where, "NOT ");
-	open_exists(q, table, c->field.key);
+	mk_query_exists(q, table, c->field.key);
 	if (c->op != MK_OP_NULL && c->op != MK_OP_NOT_NULL) {
 		(void)mk_buf_puts(&q->where, " AND ");
 		r = mk_query_compare(q, "x.value", c);
@@ -119,7 +188,7 @@ static int put_key(struct mk_query *q, const char *table, const struct mk_filter
 /* NaN is NULL here, and different from every number. */
 static int put_metric(struct mk_query *q, const struct mk_filter_clause *c)
 {
-	open_exists(q, "metrics x WHERE x.run_id = r.id AND x.key = ?%zu", c->field.key);
+	mk_query_exists(q, "metrics x WHERE x.run_id = r.id AND x.key = ?%zu", c->field.key);
 	(void)mk_buf_puts(&q->where, c->op == MK_OP_NE ? " AND (x.last_value IS NULL OR " : " AND (");
 
 	int r = mk_query_compare(q, "x.last_value", c);
@@ -156,7 +225,8 @@ static int put_clause(struct mk_query *q, const struct place *place,
 		column = column_of(place, c->field.key);
 		return column ? mk_query_compare(q, column, c) : unknown(q, &c->field);
 	case MK_FIELD_METRIC:
-		return put_metric(q, c);
+		return q->search->of == MK_SEARCH_LOGGED ? mk_query_model_metric(q, c)
+							  : put_metric(q, c);
 	case MK_FIELD_PARAM:
 		return put_key(q, place->params, c);
 	case MK_FIELD_TAG:
@@ -165,13 +235,6 @@ static int put_clause(struct mk_query *q, const struct place *place,
 		return put_dataset(q, c);
 	}
 	return unknown(q, &c->field);
-}
-
-static void put_view(struct mk_query *q, const char *deleted)
-{
-	if (q->search->view != MK_VIEW_ALL)
-		(void)mk_buf_printf(&q->where, " AND %s %s 0", deleted,
-				    q->search->view == MK_VIEW_ACTIVE ? "=" : ">");
 }
 
 static int put_experiments(struct mk_query *q, const char *column)
@@ -186,13 +249,6 @@ static int put_experiments(struct mk_query *q, const char *column)
 }
 
 /* --- orders ---------------------------------------------------------------------------------- */
-
-/* Those without come last, whatever the direction. */
-static void put_order(struct mk_query *q, const char *expr, bool descending)
-{
-	(void)mk_buf_printf(&q->order, "%s%s IS NULL, %s%s", q->order.len ? ", " : "", expr, expr,
-			    descending ? " DESC" : "");
-}
 
 static int put_joined(struct mk_query *q, const char *table, size_t i, const struct mk_order *o)
 {
@@ -225,13 +281,13 @@ static int put_field(struct mk_query *q, const struct place *place, size_t i,
 	case MK_FIELD_TAG:
 		r = put_joined(q, o->field.kind == MK_FIELD_TAG ? "tags" : "params", i, o);
 		(void)snprintf(expr, sizeof(expr), "o%zu.value", i);
-		put_order(q, expr, o->descending);
+		mk_query_order(q, expr, o->descending);
 		return r;
 	default:
 		column = column_of(place, o->field.key);
 		if (!column)
 			return unknown(q, &o->field);
-		put_order(q, column, o->descending);
+		mk_query_order(q, column, o->descending);
 		return 0;
 	}
 }
@@ -281,6 +337,48 @@ static int parse_orders(struct mk_query *q, struct orders *ret)
 	return 0;
 }
 
+/* What is left to tell rows apart. Without any order some have one of their own. */
+static int put_last(struct mk_query *q, const struct place *place, const struct orders *orders)
+{
+	bool own = !orders->n && q->search->of == MK_SEARCH_EXPERIMENTS;
+
+	if (own)
+		mk_query_order(q, column_of(place, "creation_time"), true);
+	if (!orders->n && q->search->of == MK_SEARCH_VERSIONS)
+		mk_query_order(q, column_of(place, "last_updated_timestamp"), true);
+	for (size_t i = 0; i < 4 && place->last[i].name; i++)
+		if (!has(orders, MK_FIELD_ATTRIBUTE, place->last[i].name))
+			mk_query_order(q, column_of(place, place->last[i].name),
+				       place->last[i].descending && !own);
+	return 0;
+}
+
+/* Orders of logged models are no texts. */
+static int put_logged_orders(struct mk_query *q, const struct place *place)
+{
+	_cleanup_(free_orders) struct orders orders = {};
+
+	for (size_t i = 0; i < q->search->n_orders; i++) {
+		const struct mk_search_order *o = &q->search->orders[i];
+		const char *column = column_of(place, o->field.key);
+		int r = 0;
+
+		if (i == MAX_ORDERS)
+			return mk_fail(q->call, EINVAL, "`order_by` has too many fields");
+		orders.v[orders.n++].field =
+			(struct mk_field){o->field.kind, mk_strdup(o->field.key)};
+		if (o->field.kind == MK_FIELD_METRIC)
+			r = mk_query_model_order(q, o);
+		else if (column)
+			mk_query_order(q, column, o->descending);
+		else
+			r = unknown(q, &o->field);
+		if (r < 0)
+			return r;
+	}
+	return put_last(q, place, &orders);
+}
+
 static int put_orders(struct mk_query *q, const struct place *place)
 {
 	_cleanup_(free_orders) struct orders orders = {};
@@ -291,29 +389,7 @@ static int put_orders(struct mk_query *q, const struct place *place)
 	if (r < 0)
 		return r;
 
-	const char *comma = q->order.len ? ", " : "";
-
-	switch (q->search->of) {
-	case MK_SEARCH_RUNS:
-		if (!has(&orders, MK_FIELD_ATTRIBUTE, "start_time")) {
-			(void)mk_buf_printf(&q->order, "%s" MK_SQL_RUN_START " DESC", comma);
-			comma = ", ";
-		}
-		(void)mk_buf_printf(&q->order, "%s%s", comma, place->last);
-		break;
-	case MK_SEARCH_EXPERIMENTS:
-		if (!orders.n)
-			(void)mk_buf_printf(&q->order, "%s DESC, %s",
-					    column_of(place, "creation_time"),
-					    column_of(place, "experiment_id"));
-		else
-			(void)mk_buf_printf(&q->order, "%s%s DESC", comma,
-					    column_of(place, "experiment_id"));
-		break;
-	default:
-		break;
-	}
-	return 0;
+	return put_last(q, place, &orders);
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */
@@ -338,7 +414,7 @@ static int plain_project(struct mk_call *call, struct mantik *m, int64_t scope, 
 	return r < 0 ? r : 0;
 }
 
-/* What the columns of experiments speak of as ?1 and ?2. */
+/* What columns speak of as ?1 and ?2. */
 static int bind_scope(struct mk_query *q, struct mantik *m)
 {
 	int64_t project = 0, zero = 0;
@@ -353,25 +429,37 @@ static int bind_scope(struct mk_query *q, struct mantik *m)
 	return 0;
 }
 
-static int put_scope(struct mk_query *q)
+static int put_scope(struct mk_query *q, const struct place *place)
 {
 	const struct mk_search *s = q->search;
 	int r = 0;
 
-	switch (s->of) {
-	case MK_SEARCH_RUNS:
-		put_view(q, "r.deleted");
-		r = put_experiments(q, "r.experiment_id");
-		break;
-	case MK_SEARCH_EXPERIMENTS:
-		put_view(q, "e.deleted");
-		break;
-	default:
-		break;
-	}
+	if (place->deleted && s->view != MK_VIEW_ALL)
+		(void)mk_buf_printf(&q->where, " AND %s %s 0", place->deleted,
+				    s->view == MK_VIEW_ACTIVE ? "=" : ">");
+	if (place->experiment)
+		r = put_experiments(q, place->experiment);
 	if (r == 0 && s->scope)
-		(void)mk_buf_printf(&q->where, " AND %s.project_id = ?%zu",
-				    s->of == MK_SEARCH_RUNS ? "r" : "e", mk_query_int(q, s->scope));
+		(void)mk_buf_printf(&q->where, " AND %s = ?%zu", place->scope,
+				    mk_query_int(q, s->scope));
+	return r;
+}
+
+static int put_filter(struct mk_query *q, const struct place *place, const struct mk_filter *filter)
+{
+	bool metrics = false, skip = false;
+	int r = 0;
+
+	if (place->prompts)
+		mk_query_prompts(q, filter, place->prompts, &skip);
+	for (size_t i = 0; r == 0 && i < filter->n; i++) {
+		if (skip && mk_query_is_prompt(&filter->v[i]))
+			continue;
+		metrics |= filter->v[i].field.kind == MK_FIELD_METRIC;
+		r = put_clause(q, place, &filter->v[i]);
+	}
+	if (r == 0 && q->search->n_datasets && !metrics)
+		r = mk_query_datasets(q);
 	return r;
 }
 
@@ -389,15 +477,16 @@ int mk_search(struct mk_call *call, struct mantik *m, const struct mk_search *se
 	};
 	int r = mk_filter_parse(call, search->of, search->filter, &filter);
 
-	if (r == 0 && search->of == MK_SEARCH_EXPERIMENTS)
+	if (r == 0)
 		r = bind_scope(&q, m);
 	if (r < 0)
 		return r;
 	(void)mk_buf_puts(&q.where, place->where);
-	r = put_scope(&q);
-	for (size_t i = 0; r == 0 && i < filter.n; i++)
-		r = put_clause(&q, place, &filter.v[i]);
+	r = put_scope(&q, place);
 	if (r == 0)
-		r = put_orders(&q, place);
+		r = put_filter(&q, place, &filter);
+	if (r == 0)
+		r = search->of == MK_SEARCH_LOGGED ? put_logged_orders(&q, place)
+						   : put_orders(&q, place);
 	return r < 0 ? r : mk_query_run(&q, m, place->id, place->from, ret);
 }

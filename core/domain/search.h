@@ -16,13 +16,27 @@
 #include "core.h"
 #include "format/filter.h"
 
+/* Of logged models: metrics of one data set. */
+struct mk_search_dataset {
+	const char *name, *digest; /* digest NULL: of any */
+};
+struct mk_search_order {
+	struct mk_field field;
+	bool descending;
+	struct mk_search_dataset dataset; /* of a metric; name NULL: of any */
+};
+
 enum mk_search_view { MK_VIEW_ACTIVE, MK_VIEW_DELETED, MK_VIEW_ALL };
 
 struct mk_search {
 	enum mk_searched of;
 	int64_t scope;	    /* a project, 0: all of ours (core/domain/track.h) */
 	const char *filter; /* NULL or "": none */
-	struct mk_list order_by;
+	struct mk_list order_by; /* but for logged models */
+	const struct mk_search_order *orders; /* of logged models */
+	size_t n_orders;
+	const struct mk_search_dataset *datasets; /* their metrics are of one of these */
+	size_t n_datasets;
 	/* Rows of experiments: of runs and logged models, whose searches name them. */
 	const int64_t *experiments;
 	size_t n_experiments;
@@ -32,7 +46,7 @@ struct mk_search {
 };
 
 struct mk_found {
-	int64_t *ids; /* rows */
+	int64_t *ids; /* rows; of logged models their serials */
 	size_t n;
 	bool more; /* there is at least one behind them */
 };

@@ -191,6 +191,23 @@ int mk_query_compare(struct mk_query *query, const char *expr,
 	return 0;
 }
 
+void mk_query_exists(struct mk_query *query, const char *table, const char *key)
+{
+	size_t n = mk_query_text(query, key);
+
+	(void)mk_buf_puts(&query->where, "EXISTS (SELECT 1 FROM ");
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	(void)mk_buf_printf(&query->where, table, n);
+#pragma GCC diagnostic pop
+}
+
+void mk_query_order(struct mk_query *query, const char *expr, bool descending)
+{
+	(void)mk_buf_printf(&query->order, "%s%s IS NULL, %s%s", query->order.len ? ", " : "", expr,
+			    expr, descending ? " DESC" : "");
+}
+
 static void bind_all(const struct mk_query *query, struct mk_stmt *stmt)
 {
 	for (size_t i = 0; i < query->n_binds; i++) {

@@ -36,6 +36,24 @@ int mk_query_ints(struct mk_query *query, const int64_t *v, size_t n, size_t *re
 int mk_query_compare(struct mk_query *query, const char *expr,
 		     const struct mk_filter_clause *clause) _must_check_;
 
+/* `EXISTS (SELECT 1 FROM <table> …`, which ends in `key = ?%zu`: the caller closes it. */
+void mk_query_exists(struct mk_query *query, const char *table, const char *key);
+/* A term of the order; what is NULL comes last, whatever the direction. */
+void mk_query_order(struct mk_query *query, const char *expr, bool descending);
+
+/* search_models.c */
+/* Prompts are models with a tag, and found only by a filter that says so. *ret_skip: the filter's
+ * clauses about that tag say nothing. tags: FROM … WHERE … of the tags. */
+void mk_query_prompts(struct mk_query *query, const struct mk_filter *filter, const char *tags,
+		      bool *ret_skip);
+bool mk_query_is_prompt(const struct mk_filter_clause *clause);
+int mk_query_model_metric(struct mk_query *query,
+			  const struct mk_filter_clause *clause) _must_check_;
+/* There is a metric of one of the data sets. */
+int mk_query_datasets(struct mk_query *query) _must_check_;
+int mk_query_model_order(struct mk_query *query,
+			 const struct mk_search_order *order) _must_check_;
+
 /* Runs SELECT <id> FROM <from> joins WHERE where ORDER BY order, one page of it. */
 int mk_query_run(struct mk_query *query, struct mantik *m, const char *id, const char *from,
 		 struct mk_found *ret) _must_check_;

@@ -32,7 +32,7 @@ class Seeded:
     """Experiments and runs by name, and back."""
 
     def __init__(self, rest):
-        self.rest, self.experiments, self.runs, self.names = rest, {}, {}, {}
+        self.rest, self.experiments, self.runs, self.names, self.logged = rest, {}, {}, {}, {}
 
     def experiment(self, name, tags=None):
         self.experiments[name] = self.rest.experiment(name, tags=pairs(tags or {}))
@@ -101,6 +101,45 @@ def one_run(s, i, rng):
              "tags": [{"key": "mlflow.data.context", "value": c}] if c else []} for n, d, c in sets])
 
 
+def models(s):
+    """Registered models, their versions, and logged models; one by one, each at a time of its own."""
+    for name, tags in (("tree", {"owner": "ada", "a b": "x"}), ("net", {"owner": "bob"}),
+                       ("Tiny", {"owner": "Ada"}), ("bare", {})):
+        s.rest.post("registered-models/create", name=name, tags=pairs(tags))
+        time.sleep(0.003)
+    for name, run, tags in (("tree", "run 3", {"stage": "a"}), ("tree", "run 4", {"stage": "b"}),
+                            ("net", "run 3", {"stage": "a", "a b": "xy"}), ("tree", "run 5", {}),
+                            ("Tiny", "run 6", {})):
+        s.rest.post("model-versions/create", name=name, run_id=s.runs[run], tags=pairs(tags),
+                    source=f"runs:/{s.runs[run]}/{name}")
+        time.sleep(0.003)
+    s.rest.post("registered-models/set-tag", name="bare", key="late", value="yes")
+    for name, kind, run, lr, losses in (
+            ("net", "nn", "run 3", "0.1", [("era5", "d1", 0.25), ("tides", "d2", 0.75)]),
+            ("tree", None, "run 4", "0.01", [("era5", "d1", 0.5)]),
+            ("Net", "nn", None, None, []), ("tree", "forest", "run 5", "0.1", [("era5", "d3", 4)])):
+        fields = {"experiment_id": s.experiments["alpha"], "name": name,
+                  "tags": pairs({"team": "wind"} if lr == "0.1" else {}),
+                  "params": pairs({"lr": lr} if lr else {})}
+        if kind:
+            fields["model_type"] = kind
+        if run:
+            fields["source_run_id"] = s.runs[run]
+        model = s.rest.post("logged-models", **fields)["model"]["info"]["model_id"]
+        s.logged[model] = f"{name} {len(s.logged)}"
+        for i, (data, digest, loss) in enumerate(losses):
+            s.rest.post("runs/log-metric", run_id=s.runs[run], key="model loss", value=loss,
+                        timestamp=T + i, step=i, model_id=model, dataset_name=data,
+                        dataset_digest=digest)
+            s.rest.post("runs/log-metric", run_id=s.runs[run], key="loss", value=loss,
+                        timestamp=T - 100 - i, step=-100 - i, model_id=model, dataset_name=data,
+                        dataset_digest=digest)
+        if name == "tree":
+            s.rest.ask("PATCH", f"logged-models/{model}",
+                       {"model_id": model, "status": 2})
+        time.sleep(0.003)
+
+
 def seed(rest):
     rest.get("experiments/get", experiment_id="0")
     s = Seeded(rest)
@@ -119,5 +158,6 @@ def seed(rest):
         run = s.run(f"deleted {i}", "alpha", T + 70_000 + i, tags={"team": "wind"})
         s.rest.post("runs/delete", run_id=run)
     s.run("lost", "gone", T + 80_000)
+    models(s)
     s.rest.post("experiments/delete", experiment_id=s.experiments["gone"])
     return s
