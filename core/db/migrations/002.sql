@@ -250,3 +250,13 @@ CREATE TABLE logged_model_tags (
 	value		TEXT NOT NULL,
 	PRIMARY KEY (model_id, key)
 ) STRICT, WITHOUT ROWID;
+-- Answers to orders (runs/new, a ctl), for who reads the file later: core/domain/answer.c.
+CREATE TABLE answers (
+	id		INTEGER PRIMARY KEY AUTOINCREMENT,
+	ino		INTEGER NOT NULL,	-- of the file
+	uid		INTEGER NOT NULL,
+	session		TEXT NOT NULL,		-- boot id and number; '' unknown
+	time		INTEGER NOT NULL,
+	text		TEXT NOT NULL,
+	UNIQUE (ino, uid, session)
+) STRICT;
