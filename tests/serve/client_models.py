@@ -4,6 +4,7 @@ what it reads back without what differs from server to server, keeps ids in fact
 downloads in artifacts/, version1/, version2/."""
 import json
 import os
+import sys
 import warnings
 
 warnings.filterwarnings("ignore")
@@ -14,7 +15,8 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 
 client = mlflow.MlflowClient()
-mlflow.set_experiment("models client")
+RAIN, EXPERIMENT = "rain " + sys.argv[1], "models client " + sys.argv[1]
+mlflow.set_experiment(EXPERIMENT)
 x = numpy.array([[i % 7, i % 3] for i in range(60)], dtype=float)
 y = numpy.array([i % 2 for i in range(60)])
 
@@ -73,42 +75,42 @@ with mlflow.start_run(run_name="by hand") as hand:
 print((mlflow.pyfunc.load_model(info.model_uri).predict(x) == model.predict(x)).all())
 
 # --- the registry ---
-first = mlflow.register_model(info.model_uri, "rain")
-second = mlflow.register_model(f"runs:/{fit.info.run_id}/model", "rain", tags={"k": "v"})
+first = mlflow.register_model(info.model_uri, RAIN)
+second = mlflow.register_model(f"runs:/{fit.info.run_id}/model", RAIN, tags={"k": "v"})
 print(first.version, second.version, second.status, second.run_id == fit.info.run_id,
       second.tags)
-client.update_model_version("rain", "2", "the better one")
-client.update_registered_model("rain", "does it rain?")
-client.set_registered_model_alias("rain", "champion", "1")
-client.set_registered_model_alias("rain", "champion", "2")
-client.set_registered_model_tag("rain", "team", "weather")
-client.set_model_version_tag("rain", "2", "checked", "yes")
-client.transition_model_version_stage("rain", "2", "Staging")
+client.update_model_version(RAIN, "2", "the better one")
+client.update_registered_model(RAIN, "does it rain?")
+client.set_registered_model_alias(RAIN, "champion", "1")
+client.set_registered_model_alias(RAIN, "champion", "2")
+client.set_registered_model_tag(RAIN, "team", "weather")
+client.set_model_version_tag(RAIN, "2", "checked", "yes")
+client.transition_model_version_stage(RAIN, "2", "Staging")
 for version in ("1", "2"):
-    v = client.get_model_version("rain", version)
+    v = client.get_model_version(RAIN, version)
     print(v.name, v.version, v.current_stage, v.description, sorted(v.tags.items()), v.aliases,
           v.status)
-print(client.get_model_version_by_alias("rain", "champion").version)
-whole = client.get_registered_model("rain")
+print(client.get_model_version_by_alias(RAIN, "champion").version)
+whole = client.get_registered_model(RAIN)
 print(whole.name, whole.description, sorted(whole.tags.items()), sorted(whole.aliases.items()),
       sorted((v.version, v.current_stage) for v in whole.latest_versions))
-for uri in ("models:/rain/1", "models:/rain@champion", "models:/rain/Staging"):
+for uri in (f"models:/{RAIN}/1", f"models:/{RAIN}@champion", f"models:/{RAIN}/Staging"):
     print(uri, (mlflow.pyfunc.load_model(uri).predict(x) == model.predict(x)).all())
-mlflow.artifacts.download_artifacts("models:/rain/1", dst_path="version1")
-mlflow.artifacts.download_artifacts("models:/rain/2", dst_path="version2")
-client.delete_model_version_tag("rain", "2", "checked")
-refused(client.get_model_version, "rain", "9")
-refused(client.create_registered_model, "rain")
+mlflow.artifacts.download_artifacts(f"models:/{RAIN}/1", dst_path="version1")
+mlflow.artifacts.download_artifacts(f"models:/{RAIN}/2", dst_path="version2")
+client.delete_model_version_tag(RAIN, "2", "checked")
+refused(client.get_model_version, RAIN, "9")
+refused(client.create_registered_model, RAIN)
 refused(client.get_registered_model, "nope")
-refused(client.get_model_version_by_alias, "rain", "nope")
+refused(client.get_model_version_by_alias, RAIN, "nope")
 refused(mlflow.pyfunc.load_model, "models:/nope/1")
-client.create_registered_model("short-lived")
-client.rename_registered_model("short-lived", "renamed")
-client.delete_registered_model("renamed")
-refused(client.get_registered_model, "renamed")
+client.create_registered_model("short-lived " + RAIN)
+client.rename_registered_model("short-lived " + RAIN, "renamed " + RAIN)
+client.delete_registered_model("renamed " + RAIN)
+refused(client.get_registered_model, "renamed " + RAIN)
 
 if hasattr(client, "create_logged_model"):
-    experiment = mlflow.get_experiment_by_name("models client").experiment_id
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT).experiment_id
     logged = mlflow.get_logged_model(mlflow.last_logged_model().model_id)
     print(logged.name, logged.status, sorted(logged.params.items())[:3])
     bare = client.create_logged_model(experiment, name="bare", tags={"a": "b"}, params={"p": "q"})
