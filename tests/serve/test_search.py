@@ -3,13 +3,17 @@
 what each filter and each order of search_strings.py finds, and in which order."""
 import base64
 import json
+import os
+import subprocess
 
 import pytest
 from httpserve import free_port
 from rest import Ours, Rest
 from search_data import seed
 from search_strings import BAD, GOOD
-from tracking import starter
+from tracking import NEWEST, OLD, starter
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Where the two differ, and why ours stays as it is: what ours finds less or more.
 KEPT = {
@@ -22,7 +26,9 @@ KEPT = {
 def real(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("real"))
     facts = starter("start", folder, str(free_port()))
-    yield seed(Rest(facts["url"]))
+    seeded = seed(Rest(facts["url"]))
+    seeded.env = {"MLFLOW_TRACKING_URI": facts["url"]}
+    yield seeded
     starter("stop", folder)
 
 
@@ -30,7 +36,7 @@ def real(tmp_path_factory):
 def ours(shared):
     server = Ours(shared).start()
     seeded = seed(server.rest())
-    seeded.rest_of = server.rest
+    seeded.rest_of, seeded.env = server.rest, server.env()
     yield seeded
     server.stop()
 
@@ -315,3 +321,17 @@ def test_many_ids(ours):
     text = f"run_id IN ({ids}, '{ours.runs['run 5']}')"
     assert asked(ours, "runs", "filter", text) == ["run 5"]
     ours.rest.post("runs/search", experiment_ids=[str(i) for i in range(9000)])
+
+
+@pytest.mark.parametrize("version", [NEWEST, OLD])
+def test_real_clients(real, ours, tmp_path, version):
+    python = starter("fetch", version=version)["python"]
+    said = []
+    for s in (ours, real):
+        r = subprocess.run([python, os.path.join(HERE, "client_search.py")], cwd=tmp_path, text=True,
+                           env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **s.env},
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=240)
+        assert r.returncode == 0, r.stderr[-3000:]
+        said.append(r.stdout)
+    assert said[0] == said[1]
+    assert "done" in said[0]
