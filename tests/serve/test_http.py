@@ -102,7 +102,7 @@ def test_no_path_climbs(server, path):
 
 
 @pytest.mark.parametrize("method, path", [
-    ("GET", "/"), ("GET", "/api/2.0/mlflow/gateway-proxy"), ("POST", "/api/2.0/mlflow/webhooks"),
+    ("GET", "/"), ("POST", "/api/2.0/mlflow/gateway-proxy"), ("POST", "/api/2.0/mlflow/webhooks"),
     ("POST", "/api/3.0/mlflow/traces/search"), ("GET", "/api/2.0/mlflow/traces"),
     ("POST", "/v1/traces"), ("GET", "/api/2.0/mlflow/users/get"), ("GET", "/signup")])
 def test_what_is_not_offered_is_said_in_mlflows_shape(server, method, path):
