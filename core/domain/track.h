@@ -133,6 +133,11 @@ struct mk_track_model {
 int mk_track_inputs(struct mk_call *call, struct mantik *m, int64_t id,
 		    const struct mk_track_dataset *datasets, size_t n_datasets,
 		    const struct mk_track_model *models, size_t n_models) _must_check_;
+/* What the runs of an experiment read, deleted ones too: each name, digest and context (or "") once,
+ * in their order, at most `limit`. emit returns 0 to go on. */
+typedef int mk_track_seen(void *arg, const char *name, const char *digest, const char *context);
+int mk_track_datasets(struct mk_call *call, struct mantik *m, int64_t experiment_id, int64_t limit,
+		      mk_track_seen *emit, void *arg) _must_check_;
 /* The models it wrote. */
 int mk_track_outputs(struct mk_call *call, struct mantik *m, int64_t id,
 		     const struct mk_track_model *models, size_t n_models) _must_check_;

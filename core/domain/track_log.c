@@ -318,6 +318,28 @@ int mk_track_inputs(struct mk_call *call, struct mantik *m, int64_t id,
 	return mk_domain_write(call, m, MK_KILLSAFE, put_inputs, &in);
 }
 
+int mk_track_datasets(struct mk_call *call, struct mantik *m, int64_t experiment_id, int64_t limit,
+		      mk_track_seen *emit, void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_db_read(call, m->db,
+			   "SELECT DISTINCT d.name, d.digest, d.context FROM runs r"
+			   " JOIN run_datasets d ON d.run_id = r.id WHERE r.experiment_id = ?1"
+			   " ORDER BY d.name, d.digest, d.context LIMIT ?2",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, experiment_id);
+	mk_bind_int(stmt, 2, limit);
+	while ((r = mk_step(call, stmt)) > 0) {
+		r = emit(arg, mk_col_text(stmt, 0), mk_col_text(stmt, 1), mk_col_text(stmt, 2));
+		if (r)
+			return r;
+	}
+	return r;
+}
+
 int mk_track_outputs(struct mk_call *call, struct mantik *m, int64_t id,
 		     const struct mk_track_model *models, size_t n_models)
 {

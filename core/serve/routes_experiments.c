@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Experiments of MLflow's API: what a request says becomes a call of core/domain/track.h. */
+#include <errno.h>
 #include <string.h>
 
 #include "domain/track.h"
@@ -7,6 +8,8 @@
 #include "serve/tracked.h"
 
 #define AT "/api/2.0/mlflow/experiments/"
+
+enum { SEARCH_EXPERIMENTS = 20, SEARCH_DATASETS = 1000 };
 
 static int experiment_of(struct serve_request *rq, int64_t *ret)
 {
@@ -138,6 +141,86 @@ static int delete_tag(struct serve_request *rq, json_t **ret)
 	return r < 0 ? r : mk_track_experiment_tag(rq->call, rq->m, id, key, NULL);
 }
 
+/* --- data sets ----------------------------------------------------------------------------- */
+
+struct summaries {
+	struct serve_request *rq;
+	const char *experiment;
+	json_t *list;
+};
+
+static int add_summary(void *arg, const char *name, const char *digest, const char *context)
+{
+	const struct summaries *to = arg;
+	json_t *one = json_pack("{s:s, s:s, s:s}", "experiment_id", to->experiment, "name", name,
+				"digest", digest);
+
+	if (one && *context)
+		(void)json_object_set_new(one, "context", json_string(context));
+	return json_array_append_new(to->list, one) < 0 ? serve_made(to->rq, NULL) : 0;
+}
+
+static bool said_before(const json_t *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (json_equal(json_array_get(list, i), json_array_get(list, n)))
+			return true;
+	return false;
+}
+
+/* Those of one experiment; of one there is not, none. */
+static int summarize(struct summaries *to)
+{
+	struct serve_request *rq = to->rq;
+	int64_t id = 0;
+	int r = strcmp(to->experiment, "0") == 0 ?
+			mk_track_default(rq->call, rq->m, rq->project_id, false, &id) :
+			mk_track_experiment_id(rq->call, rq->m, rq->project_id, to->experiment, &id);
+
+	if (r == -ENOENT)
+		mk_error_clear(rq->call);
+	if (r < 0 || !id)
+		return r == -ENOENT ? 0 : r;
+	return mk_track_datasets(rq->call, rq->m, id,
+				 SEARCH_DATASETS - (int64_t)json_array_size(to->list), add_summary,
+				 to);
+}
+
+static int search_datasets(struct serve_request *rq, json_t **ret)
+{
+	struct summaries to = {.rq = rq};
+	json_t *ids = NULL, *one;
+	size_t i;
+	int r = serve_list(rq, "experiment_ids", false, &ids);
+
+	if (r >= 0 && !json_array_size(ids))
+		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
+				  "SearchDatasets request must specify at least one experiment_id.");
+	if (r >= 0 && json_array_size(ids) > SEARCH_EXPERIMENTS)
+		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
+				  "SearchDatasets request cannot specify more than %d experiment_ids. "
+				  "Received %zu experiment_ids.",
+				  SEARCH_EXPERIMENTS, json_array_size(ids));
+	if (r < 0)
+		return r;
+	to.list = json_array();
+	json_array_foreach(ids, i, one) {
+		to.experiment = json_string_value(one);
+		if (!to.experiment)
+			r = serve_fail(rq, "INVALID_PARAMETER_VALUE",
+				       "Invalid value for parameter 'experiment_ids' supplied.");
+		else if (!said_before(ids, i))
+			r = summarize(&to);
+		if (r < 0)
+			break;
+	}
+	*ret = r < 0 ? NULL : json_object();
+	if (r == 0 && json_array_size(to.list))
+		(void)json_object_set(*ret, "dataset_summaries", to.list);
+	json_decref(to.list);
+	return r < 0 ? r : serve_made(rq, *ret);
+}
+
 const struct serve_route serve_experiments[] = {
 	{"POST", AT "create", create, NULL},
 	{"GET", AT "get", get, NULL},
@@ -147,5 +230,6 @@ const struct serve_route serve_experiments[] = {
 	{"POST", AT "restore", restore, NULL},
 	{"POST", AT "set-experiment-tag", set_tag, NULL},
 	{"POST", AT "delete-experiment-tag", delete_tag, NULL},
+	{"POST", AT "search-datasets", search_datasets, NULL},
 	{},
 };

@@ -19,9 +19,6 @@
 
 #include "base/file.h"
 #include "base/options.h"
-#include "domain/track.h"
-
-enum { MAX_DATASETS = 1000 };
 
 static const char *const places[] = {
 	"", "/server/js/build", "/mlflow/server/js/build",
@@ -138,57 +135,6 @@ static int telemetry(struct serve_request *rq, json_t **ret)
 	return *ret ? 0 : mk_fail(rq->call, ENOMEM, "out of memory");
 }
 
-/* The data sets of experiments, for the menu above their runs. As the real one's: 1000 at most. */
-static int add_datasets(struct serve_request *rq, int64_t experiment_id, const char *name, json_t *list)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(rq->call, rq->m->db,
-			   "SELECT DISTINCT d.name, d.digest, d.context FROM run_datasets d"
-			   " JOIN runs r ON r.id = d.run_id WHERE r.experiment_id = ?"
-			   " AND r.deleted = 0 ORDER BY 1, 2, 3",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, experiment_id);
-	while ((r = mk_step(rq->call, stmt)) == 1 && json_array_size(list) < MAX_DATASETS) {
-		json_t *one = json_pack("{s:s, s:s, s:s}", "experiment_id", name, "name",
-					mk_col_text(stmt, 0), "digest", mk_col_text(stmt, 1));
-
-		if (*mk_col_text(stmt, 2))
-			(void)json_object_set_new(one, "context", json_string(mk_col_text(stmt, 2)));
-		if (json_array_append_new(list, one) < 0)
-			return mk_fail(rq->call, ENOMEM, "out of memory");
-	}
-	return r < 0 ? r : 0;
-}
-
-static int search_datasets(struct serve_request *rq, json_t **ret)
-{
-	json_t *ids = NULL, *id, *list = json_array();
-	size_t i;
-	int r = serve_list(rq, "experiment_ids", true, &ids);
-
-	json_array_foreach(ids, i, id) {
-		const char *name = json_string_value(id);
-		int64_t experiment = 0;
-
-		if (r < 0)
-			break;
-		r = name ? mk_track_experiment_id(rq->call, rq->m, rq->project_id, name, &experiment) :
-			   -ENOENT;
-		if (r == -ENOENT) { /* of an experiment that is not there: none */
-			mk_error_clear(rq->call);
-			r = 0;
-		} else if (r >= 0) {
-			r = add_datasets(rq, experiment, name, list);
-		}
-	}
-	*ret = json_pack("{s:O}", "dataset_summaries", list);
-	json_decref(list);
-	return r < 0 ? r : 0;
-}
-
 /* There is no gateway: a page that asks is told of no endpoints, instead of showing an error. */
 static int gateway(struct serve_request *rq, json_t **ret)
 {
@@ -209,7 +155,6 @@ const struct serve_route serve_ui[] = {
 	{"GET", "/api/3.0/mlflow/server-info", server_info},
 	{"GET", "/api/3.0/mlflow/ui-telemetry", telemetry},
 	{"POST", "/api/3.0/mlflow/ui-telemetry", none},
-	{"POST", "/api/2.0/mlflow/experiments/search-datasets", search_datasets},
 	{"GET", "/api/2.0/mlflow/gateway-proxy", gateway},
 	{},
 };
