@@ -6,7 +6,7 @@
  *
  *	Missing value for required parameter 'run_id'. See the API docs for more information about
  *	request parameters.
- *	Invalid value [1] for parameter 'step' supplied. Hint: Value was of type 'list'. See the …
+ *	Invalid value "foo" for parameter 'metrics[0].step' supplied:  Hint: Value was of type 'str'. …
  */
 #include "serve/frame.h"
 
@@ -14,6 +14,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/file.h"
 
 #define DOCS "See the API docs for more information about request parameters."
 
@@ -29,12 +31,21 @@ static const json_t *look(const struct serve_request *rq, const char *name)
 	return json_is_null(value) ? NULL : value;
 }
 
+/* `metrics[3].` before the name of what is in an item of a list. */
+static char *place(const struct serve_request *rq)
+{
+	return rq->list ? mk_strf("%s[%zu].", rq->list, rq->list_i) : mk_strdup("");
+}
+
 static int missing(struct serve_request *rq, const char *name, bool required)
 {
 	if (!required)
 		return 0;
+
+	_cleanup_free_ char *at = place(rq);
+
 	return serve_fail(rq, "INVALID_PARAMETER_VALUE",
-			  "Missing value for required parameter '%s'. " DOCS, name);
+			  "Missing value for required parameter '%s%s'. " DOCS, at, name);
 }
 
 /* The words Python has for it. */
@@ -59,18 +70,31 @@ static const char *type_of(const json_t *value)
 	}
 }
 
+/* jansson writes \u00FC, Python \u00fc. */
+char *serve_shown(const json_t *value)
+{
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS |
+					       JSON_ENSURE_ASCII);
+
+	for (char *s = text; s && *s; s++)
+		if (*s == '\\' && *++s == 'u')
+			for (int i = 0; i < 4; i++, s++)
+				if (s[1] >= 'A' && s[1] <= 'F')
+					s[1] |= 0x20;
+	return text;
+}
+
 static int invalid(struct serve_request *rq, const char *name, const json_t *value)
 {
-	_cleanup_free_ char *text = json_is_string(value) ?
-					    mk_strdup(json_string_value(value)) :
-					    json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	_cleanup_free_ char *at = place(rq);
+	_cleanup_free_ char *text = serve_shown(value);
 
 	if (text && strlen(text) > MAX_SHOWN)
-		text[MAX_SHOWN] = 0; /* never in the middle of what is then checked for UTF-8 */
+		text[MAX_SHOWN] = 0; /* it is ASCII */
 	return serve_fail(rq, "INVALID_PARAMETER_VALUE",
-			  "Invalid value %s for parameter '%s' supplied. Hint: Value was of type "
+			  "Invalid value %s for parameter '%s%s' supplied:  Hint: Value was of type "
 			  "'%s'. " DOCS,
-			  text ? text : "", name, type_of(value));
+			  text ? text : "", at, name, type_of(value));
 }
 
 int serve_text(struct serve_request *rq, const char *name, bool required, const char **ret)

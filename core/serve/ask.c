@@ -69,6 +69,9 @@ int serve_where_read(const char *raw, struct serve_where *ret, const char **ret_
 	_cleanup_(serve_where_free) struct serve_where where = {};
 	_cleanup_buf_ struct mk_buf project = MK_BUF(4096), path = MK_BUF(1 << 16);
 
+	/* An address that was given with a slash at its end. */
+	while (raw[0] == '/' && raw[1] == '/')
+		raw++;
 	*ret_why = "the path is not UTF-8, or holds a NUL";
 	if (strncmp(raw, scope, strlen(scope)) == 0) {
 		const char *name = raw + strlen(scope);

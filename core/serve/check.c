@@ -8,6 +8,8 @@
 #include <string.h>
 #include <wctype.h>
 
+#include "base/file.h"
+
 /* --- characters ---------------------------------------------------------------------------- */
 
 static locale_t unicode;
@@ -87,8 +89,7 @@ size_t serve_cut(const char *text, size_t limit)
 static int invalid(struct serve_request *rq, const char *path, const char *value, const char *why)
 {
 	json_t *text = json_string(value);
-	_cleanup_free_ char *shown =
-		text ? json_dumps(text, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : NULL;
+	_cleanup_free_ char *shown = text ? serve_shown(text) : NULL;
 
 	json_decref(text);
 	return serve_fail(rq, "INVALID_PARAMETER_VALUE",
@@ -211,8 +212,10 @@ int serve_item(struct serve_request *rq, const char *list, size_t i, json_t *ite
 		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
 				  "Invalid value for parameter '%s[%zu]' supplied: not an object.",
 				  list, i);
-	*ret = (struct serve_item){.rq = rq, .sub = *rq, .list = list, .i = i};
+	*ret = (struct serve_item){.rq = rq, .sub = *rq};
 	ret->sub.in = item;
+	ret->sub.list = list;
+	ret->sub.list_i = i;
 	ret->sub.error_code = NULL;
 	return 0;
 }
@@ -223,7 +226,12 @@ int serve_item_end(struct serve_item *item, int r)
 		return r;
 	item->rq->error_code = item->sub.error_code;
 	item->rq->status = item->sub.status;
-	return mk_prefix(item->rq->call, r, "%s[%zu]", item->list, item->i);
+
+	/* Most say it themselves. */
+	_cleanup_free_ char *at = mk_strf("%s[%zu]", item->sub.list, item->sub.list_i);
+	const char *text = item->rq->call->error.text;
+
+	return text && strstr(text, at) ? r : mk_prefix(item->rq->call, r, "%s", at);
 }
 
 static int pair(struct serve_request *rq, int kind, size_t limit,

@@ -51,8 +51,6 @@ int serve_pairs(struct serve_request *rq, const char *name, int kind, size_t lim
  * says `list[i]`. */
 struct serve_item {
 	struct serve_request *rq, sub;
-	const char *list;
-	size_t i;
 };
 int serve_item(struct serve_request *rq, const char *list, size_t i, json_t *item,
 	       struct serve_item *ret) _must_check_;

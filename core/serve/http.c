@@ -24,7 +24,7 @@
 
 #include <mantik/trace.h>
 
-enum { PIECE = 1 << 20, POLL_THREADS = 2, MEMORY = 64 << 10, MAX_OUT = 256 << 20 };
+enum { PIECE = 1 << 20, POLL_THREADS = 2, MEMORY = 160 << 10, MAX_OUT = 256 << 20 };
 
 /* Back to its poll thread, which may be done with x before this returns. Leaving the list and being
  * resumed is one thing for serve_http_stop(). */

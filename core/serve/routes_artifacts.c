@@ -327,6 +327,8 @@ static int get_version(struct serve_request *rq, json_t **ret)
 
 	(void)ret;
 	if (r > 0)
+		r = mk_artifact_check(rq->call, path);
+	if (r >= 0)
 		r = serve_version_arg(rq, &model, &name, &id);
 	if (r == 0)
 		r = mk_registered_version_get(rq->call, rq->m, rq->project_id, id, &version);
@@ -334,8 +336,6 @@ static int get_version(struct serve_request *rq, json_t **ret)
 		r = mk_artifact_of_uri(rq->call, rq->m, version.storage, &artifact.kept);
 	if (r == -EXDEV)
 		return serve_fail(rq, "NOT_IMPLEMENTED", "%s", rq->call->error.text);
-	if (r == 0)
-		r = mk_artifact_check(rq->call, path);
 	if (r < 0)
 		return r;
 	artifact.path = mk_strdup(path);
@@ -348,13 +348,25 @@ static int get_version(struct serve_request *rq, json_t **ret)
 static int ui_begin(struct serve_request *rq, int64_t length, void **ret_state)
 {
 	_cleanup_artifact_ struct mk_artifact artifact = {};
+	const char *run = "", *path = "";
 	struct mk_incoming *state;
-	int r;
+	int r = serve_text(rq, "run_id", false, &run); /* or run_uuid */
 
+	if (r >= 0)
+		r = serve_text(rq, "path", false, &path);
+	if (r >= 0 && (!*run || !*path))
+		return serve_fail(rq, "INVALID_PARAMETER_VALUE", "Request must specify %s.",
+				  *run ? "path" : "run_uuid");
+	if (r >= 0)
+		r = mk_artifact_check(rq->call, path);
+	if (r < 0)
+		return r;
 	if (length > MAX_UI_UPLOAD || length < 0)
 		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
 				  "Artifact size is too large. Max size is 10MB.");
-	r = run_arg(rq, true, &artifact);
+	if (length == 0)
+		return serve_fail(rq, "INVALID_PARAMETER_VALUE", "Request must specify data.");
+	r = mk_artifact_of_run(rq->call, rq->m, rq->project_id, run, path, &artifact);
 	if (r == 0)
 		r = mk_incoming_begin(rq->call, rq->m, &artifact, length, &state);
 	if (r == 0)

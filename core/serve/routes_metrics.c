@@ -65,8 +65,11 @@ static int log_metric(struct serve_request *rq, json_t **ret)
 {
 	struct mk_track_metric metric = {};
 	struct mk_track_batch batch = {.metrics = &metric, .n_metrics = 1};
-	int r = read_metric(rq, "name", &metric);
+	const char *uid;
+	int r = serve_text(rq, "run_id", true, &uid);
 
+	if (r >= 0)
+		r = read_metric(rq, "name", &metric);
 	if (r == 0)
 		r = serve_run_of(rq, &batch.run_id);
 	return r < 0 ? r : mk_track_log(rq->call, rq->m, &batch);
@@ -298,8 +301,21 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* What a list of none is told, and one of too many. */
+static const struct words {
+	const char *none, *too_many, *end;
+} of_bulk = {
+	"GetMetricHistoryBulk request must specify at least one run_id.",
+	"GetMetricHistoryBulk request cannot specify more than",
+	"",
+}, of_interval = {
+	"Missing value for required parameter 'run_ids'.",
+	"GetMetricHistoryBulkInterval request must specify at most",
+	" See the API docs for more information about request parameters.",
+};
+
 /* The names of runs of a list, at most BULK_RUNS. *ret is the caller's to free. */
-static int read_runs(struct serve_request *rq, const char *api, const char *name,
+static int read_runs(struct serve_request *rq, const char *name, const struct words *words,
 		     const char ***ret, size_t *ret_n)
 {
 	json_t *list = NULL, *one;
@@ -309,13 +325,11 @@ static int read_runs(struct serve_request *rq, const char *api, const char *name
 	if (r < 0)
 		return r;
 	if (!r || !json_array_size(list))
-		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
-				  "%s request must specify at least one %s.", api, "run_id");
+		return serve_fail(rq, "INVALID_PARAMETER_VALUE", "%s%s", words->none, words->end);
 	if (json_array_size(list) > BULK_RUNS)
 		return serve_fail(rq, "INVALID_PARAMETER_VALUE",
-				  "%s request cannot specify more than %d run_ids. Received %zu "
-				  "run_ids.",
-				  api, BULK_RUNS, json_array_size(list));
+				  "%s %d run_ids. Received %zu run_ids.%s", words->too_many, BULK_RUNS,
+				  json_array_size(list), words->end);
 	*ret = mk_alloc(BULK_RUNS * sizeof(**ret));
 	json_array_foreach(list, i, one) {
 		if (!json_is_string(one))
@@ -345,7 +359,7 @@ static int get_bulk(struct serve_request *rq, json_t **ret)
 	struct page page = {.out = rq->out, .nan = "NaN", .limit = BULK_POINTS};
 	const char *key = "";
 	size_t n = 0;
-	int r = read_runs(rq, "GetMetricHistoryBulk", "run_id", &uids, &n);
+	int r = read_runs(rq, "run_id", &of_bulk, &uids, &n);
 
 	if (r < 0)
 		return r;
@@ -412,7 +426,7 @@ static int get_interval(struct serve_request *rq, json_t **ret)
 	struct mk_track_sample sample = {.limit = INTERVAL_POINTS};
 	struct page page = {.out = rq->out, .limit = -1};
 	size_t n = 0;
-	int r = read_runs(rq, "GetMetricHistoryBulkInterval", "run_ids", &uids, &n);
+	int r = read_runs(rq, "run_ids", &of_interval, &uids, &n);
 
 	if (r >= 0)
 		r = serve_text(rq, "metric_key", true, &page.key);

@@ -152,9 +152,11 @@ static int log_pair(struct serve_request *rq, enum mk_value_kind kind)
 	_cleanup_pairs_ struct mk_pairs pairs = {};
 	_cleanup_free_ char *cut = NULL;
 	struct mk_track_batch batch = {.one_param = true};
-	const char *key = "", *value = "";
-	int r = serve_text(rq, "key", true, &key);
+	const char *uid, *key = "", *value = "";
+	int r = serve_text(rq, "run_id", true, &uid);
 
+	if (r >= 0)
+		r = serve_text(rq, "key", true, &key);
 	if (r >= 0)
 		r = serve_text(rq, "value", false, &value);
 	if (r >= 0)
@@ -186,10 +188,12 @@ static int set_tag(struct serve_request *rq, json_t **ret)
 
 static int delete_tag(struct serve_request *rq, json_t **ret)
 {
-	const char *key = "";
+	const char *uid, *key = "";
 	int64_t id;
-	int r = serve_text(rq, "key", true, &key);
+	int r = serve_text(rq, "run_id", true, &uid);
 
+	if (r >= 0)
+		r = serve_text(rq, "key", true, &key);
 	if (r >= 0)
 		r = serve_run_of(rq, &id);
 	return r < 0 ? r : mk_track_tag_remove(rq->call, rq->m, id, key);

@@ -285,8 +285,12 @@ static char *plain_token(struct serve_request *rq, int64_t offset)
 static int search_experiments(struct serve_request *rq, json_t **ret)
 {
 	_cleanup_(asked_done) struct asked asked = {};
+	int64_t zero;
 	int r = asked_of(rq, MK_SEARCH_EXPERIMENTS, "view_type", 0, EXPERIMENTS_MOST, &asked);
 
+	/* Experiment 0 is there before anybody asks for it; a project is only looked at. */
+	if (r >= 0)
+		r = mk_track_default(rq->call, rq->m, rq->project_id, !rq->project_id, &zero);
 	return r < 0 ? r
 		     : find_at_once(rq, &asked, "experiments", experiment_row, plain_token, ret);
 }

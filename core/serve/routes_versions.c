@@ -202,7 +202,13 @@ static int check_runs_uri(struct serve_request *rq, const struct source *s)
 	if (r != -ENOENT)
 		return r;
 	mk_error_clear(rq->call);
-	return not_of(rq, s->source, "run_id");
+	if (rq->project_id) { /* a run of another project */
+		r = mk_artifact_of_run(rq->call, rq->m, 0, s->run_id, "", &artifact);
+		if (r != -ENOENT)
+			return r < 0 ? r : not_of(rq, s->source, "run_id");
+		mk_error_clear(rq->call);
+	}
+	return 0; /* as MLflow's: a run that was elsewhere, or is gone */
 }
 
 /* Fills storage, and run_id where the logged model knows it. run_id, logged: NULL when the request

@@ -42,6 +42,8 @@ struct serve_request {
 	json_t *in;	    /* object: the JSON body; of a GET, of a file that is sent (a sink) and
 			       of a DELETE without a body the query's arguments as texts, those given
 			       several times as a list of texts. Owned by the server */
+	const char *list;   /* `in` is an item of this list (check.h), its number; else NULL */
+	size_t list_i;
 	int64_t project_id; /* the scope, 0: all */
 	const char *scope;  /* as it was written: "/projects/my%20demo", else "" */
 	bool to_scope;	    /* a handler's answer: go to the scope's first page (303) */
@@ -106,6 +108,8 @@ int serve_int(struct serve_request *rq, const char *name, bool required,
 int serve_double(struct serve_request *rq, const char *name, bool required,
 		 double *ret) _must_check_; /* also "NaN", "Infinity", "-Infinity" */
 int serve_bool(struct serve_request *rq, const char *name, bool *ret) _must_check_;
+/* A value as Python's json.dumps() writes it in MLflow's messages; NULL: out of memory. */
+char *serve_shown(const json_t *value);
 /* A list (one text of a GET is a list of one). */
 int serve_list(struct serve_request *rq, const char *name, bool required,
 	       json_t **ret) _must_check_;

@@ -164,7 +164,7 @@ class Told:
         self.names[value] = name
 
     def ask(self, method, path, fields, keep=None):
-        status, answer = self.rest.ask(method, path, self.fill(fields))
+        status, answer = self.rest.ask(method, self.fill(path), self.fill(fields))
         if keep and status == 200:
             self.keep(keep, answer["experiment_id"] if "experiment_id" in answer
                       else answer["run"]["info"]["run_id"])

@@ -268,6 +268,9 @@ LOGGED_MODELS = [
     get(MODELS + "get", name="rain"),
     post(MODELS + "create", name="rain"),
     post(VERSIONS + "create", name="rain", source="s3://b/c"),
+    post(VERSIONS + "create", name="rain", source="runs:/nope/model", run_id="nope"),
+    get("/model-versions/get-artifact", name="nope", version="1", path="../x"),
+    post("/ajax-api/2.0/mlflow/upload-artifact?run_uuid=<r>"),
 ]
 STEPS = BEGIN + ARTIFACTS + REGISTRY + LOGGED_MODELS
 

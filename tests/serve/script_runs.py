@@ -3,7 +3,7 @@
 (method, path, fields, the name the new id is known by: <e1>, <r1>).
 
 KEPT are the differences to the newest MLflow that we keep; nothing else may differ but the text of
-errors."""
+errors, and in WORDS not even that."""
 
 T = 1_700_000_000_000
 LONG = "ü" * 9000
@@ -19,15 +19,16 @@ def dataset(name, digest="d1", context=None, **more):
                         **more}}
 
 
-def post(path, keep=None, **fields):
+def post(path, keep=None, /, **fields):
     return ("POST", path, fields, keep)
 
 
-def get(path, **fields):
+def get(path, /, **fields):
     return ("GET", path, fields, None)
 
 
 EXPERIMENTS = [
+    post("experiments/search", max_results=5),
     get("experiments/get", experiment_id="0"),
     get("experiments/get-by-name", experiment_name="Default"),
     post("experiments/create", "e1", name="wind", tags=[{"key": "k", "value": "v"},
@@ -278,7 +279,58 @@ METRICS = [
     get("/ajax-api/2.0/mlflow/metrics/get-history-bulk", run_id=["<r3>"] * 101, metric_key="loss"),
 ]
 
-STEPS = EXPERIMENTS + RUNS + METRICS
+SEEN = "/ajax-api/2.0/mlflow/experiments/search-datasets" # the only place the real one has it
+DATASETS = [
+    post(SEEN, experiment_ids=["<e1>"]),
+    post(SEEN, experiment_ids=["<e1>", "<e2>", "<e1>", "4711"]),
+    post(SEEN, experiment_ids=["4711"]),
+    post(SEEN, experiment_ids=["0"]),
+    post("runs/delete", run_id="<r1>"),
+    post(SEEN, experiment_ids=["<e1>"]),
+    post("runs/restore", run_id="<r1>"),
+]
+
+# What a wrong request is told, word for word: clients show it, and some read it.
+POINT = {"run_id": "<r2>", "key": "m", "value": 1, "timestamp": T, "step": 0}
+BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
+WORDS = [
+    post("experiments/create", name=123),
+    post("experiments/create"),
+    post("experiments/create", name="n", artifact_location=9.0),
+    post("experiments/create", name="n", tags="5"),
+    post("experiments/create", name="n", tags="größe"),
+    *(post("runs/log-metric", **{**POINT, key: value}) for key, value in (
+        ("run_id", 31), ("run_id", None), ("key", 31), ("key", None), ("step", "foo"),
+        ("timestamp", "foo"))),
+    post("runs/log-metric", run_id=31, key="m", value="much", timestamp="foo"),
+    post("runs/log-parameter", run_id=31, key="p", value=41),
+    post("runs/log-parameter", run_id="<r2>", key=31, value=41),
+    post("runs/set-tag", run_id=31, key="t", value=41),
+    post("runs/set-tag", run_id="<r2>", key="t", value=41),
+    post("runs/set-tag", run_id="<r2>", value="v"),
+    post("runs/set-tag"),
+    post("runs/delete-tag"),
+    *(post("runs/log-batch", run_id="<r2>", **{name: "foo"})
+      for name in ("metrics", "params", "tags")),
+    post("runs/log-batch", run_id="<r2>", metrics=[{"key": "m", "value": 2.5}]),
+    post("runs/log-batch", run_id="<r2>", metrics=[metric("m", 1, T), {"value": 1, "timestamp": T}]),
+    get(BULK, metric_key="loss"),
+    get(BULK, metric_key="loss", run_id=["f" * 28 + f"{i:04}" for i in range(1000)]),
+    get(BULK, run_id=["<r2>"]),
+    get(BULK + "-interval", metric_key="loss"),
+    get(BULK + "-interval", metric_key="loss", run_ids=["f" * 28 + f"{i:04}" for i in range(1000)]),
+    get(BULK + "-interval", metric_key="", run_ids=["<r2>"]),
+    get(BULK + "-interval", metric_key="loss", run_ids=["<r2>"], max_results=0),
+    post(SEEN),
+    post(SEEN, experiment_ids=[]),
+    post(SEEN, experiment_ids=["1"] * 21),
+    get("artifacts/list", run_id="<r2>", path="../x"),
+    get("/get-artifact", run_id="<r2>", path="../x"),
+    *(post("/ajax-api/2.0/mlflow/upload-artifact" + query) for query in (
+        "", "?run_uuid=<r2>", "?run_uuid=<r2>&path=", "?run_uuid=<r2>&path=..%2Fx")),
+]
+
+STEPS = EXPERIMENTS + RUNS + METRICS + DATASETS + WORDS
 
 # Only what differs of each answer: ours, MLflow's, why.
 KEPT = [

@@ -11,7 +11,7 @@ import time
 import pytest
 from mantik import wait_for
 from rest import Ours, Refused, Rest, Told
-from script_runs import KEPT, STEPS
+from script_runs import KEPT, STEPS, WORDS
 from tracking import NEWEST, OLD, starter
 from httpserve import free_port
 
@@ -56,10 +56,13 @@ def owner(body, user):
 
 def test_answers_are_those_of_mlflow(ours, real):
     a, b = Told(ours.rest()), Told(Rest(real["url"]))
+    exact = [list(step) for step in WORDS]
     wrong, kept = [], {json.dumps(step): (x, y) for step, x, y, _ in KEPT}
     for method, path, fields, keep in STEPS:
         x, y = a.ask(method, path, fields, keep), b.ask(method, path, fields, keep)
-        x, y = said((x[0], owner(x[1], "root"))), said(y)
+        x = (x[0], owner(x[1], "root"))
+        if [method, path, fields, keep] not in exact:
+            x, y = said(x), said(y)
         if (x[0], y[0]) == kept.pop(json.dumps((path, fields)), None):
             continue
         if x != y:

@@ -205,7 +205,10 @@ static void routes_are_found_and_arguments_read(void)
 	expect(&s, "POST", "/api/2.0/echo", NULL, "{\"n\":7}", 400,
 	       "Missing value for required parameter 'text'.");
 	expect(&s, "POST", "/api/2.0/echo", NULL, "{\"text\":\"a\",\"n\":[1]}", 400,
-	       "Invalid value [1] for parameter 'n' supplied. Hint: Value was of type 'list'.");
+	       "Invalid value [1] for parameter 'n' supplied:  Hint: Value was of type 'list'.");
+	expect(&s, "POST", "/api/2.0/echo", NULL, "{\"text\":\"a\",\"n\":\"b\xc3\xbc\"}", 400,
+	       "Invalid value \\\"b\\\\u00fc\\\" for parameter 'n' supplied");
+	expect(&s, "POST", "//api/2.0/echo", NULL, "{\"text\":\"a\",\"n\":7}", 200, "\"n\":7");
 	expect(&s, "POST", "/api/2.0/echo", NULL, "{\"text\":\"\"}", 400, "Missing value");
 	expect(&s, "POST", "/api/2.0/echo", NULL, "{\"text\":\"a\",\"n\":NaN}", 400,
 	       "{\"error_code\":\"BAD_REQUEST\"");
