@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs from the journal to their final record: states, logs, the queue, cancelling."""
 import os
+import re
 import signal
 import time
 
@@ -38,6 +39,14 @@ def test_the_environment_is_built_not_inherited(engine):
         env.pop(name, None)
     import pwd
     me = pwd.getpwuid(os.getuid())
+    mlflow = {name: env.pop(name) for name in list(env) if name.startswith("MLFLOW_")}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/projects/p", mlflow.pop("MLFLOW_TRACKING_URI"))
+    token = mlflow["MLFLOW_TRACKING_TOKEN"]
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    assert mlflow == {
+        "MLFLOW_RUN_ID": run.uid, "MLFLOW_EXPERIMENT_ID": str(run.row()["experiment_id"]),
+        "MLFLOW_TRACKING_TOKEN": token, "MLFLOW_TRACKING_USERNAME": me.pw_name,
+        "MLFLOW_TRACKING_PASSWORD": token}
     assert env == {
         "HOME": engine.platform.home, "USER": me.pw_name, "LOGNAME": me.pw_name,
         "SHELL": me.pw_shell, "PATH": "/usr/bin:/bin:/x", "LANG": "C.UTF-8", "TZ": "Europe/Berlin",

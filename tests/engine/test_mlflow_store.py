@@ -17,10 +17,11 @@ def engine(platform):
     return Engine(platform, slots=2)
 
 
-# A fresh home of the platform: the clients of the caller's cache are used.
+# A fresh home of the platform: the clients of the caller's cache are used. What a job is given for our
+# own server is taken away, as by a script that names a folder.
 def script(version, code):
     python = starter("fetch", version=version)["python"]
-    return ("unset MLFLOW_TRACKING_URI MLFLOW_RUN_ID; export MLFLOW_DISABLE_TELEMETRY=true PYTHONWARNINGS=ignore "
+    return ("unset MLFLOW_TRACKING_URI MLFLOW_RUN_ID MLFLOW_EXPERIMENT_ID; export MLFLOW_DISABLE_TELEMETRY=true PYTHONWARNINGS=ignore "
             "GIT_PYTHON_REFRESH=quiet\n" + f"{python} -c {shlex.quote(code)}")
 
 

@@ -249,7 +249,7 @@ class Bad(Mount):
         db = sqlite3.connect(f"file:{database(self.platform)}?mode=ro", uri=True)
         try:
             tables = [t for (t,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-                      if t not in ("errors", "changes") and not t.startswith("sqlite")]
+                      if t not in ("errors", "answers", "changes") and not t.startswith("sqlite")]
             return {t: db.execute(f"SELECT count(*) FROM \"{t}\"").fetchone()[0] for t in tables}
         finally:
             db.close()

@@ -105,6 +105,89 @@ CREATE TABLE model_versions (
 	UNIQUE (model_id, version)
 ) STRICT;
 
+-- What is logged through MLflow's API, by the embedded tracking server (core/domain/track.h).
+ALTER TABLE experiments ADD COLUMN artifact_location TEXT; -- where its maker wants them; NULL: here
+ALTER TABLE runs ADD COLUMN api INTEGER NOT NULL DEFAULT 0; -- 1: made by an API: no spec, no job
+CREATE INDEX runs_submitted ON runs (project_id, id) WHERE api = 0 AND deleted = 0;
+-- The order of a history. A point that is greater than all before it by (step, time, value; NaN as
+-- 0) is in order: late = 0. Any other has late = 1 + the seq of the greatest before it. So those in
+-- order can be searched by halves, and those that are late stand in an index.
+ALTER TABLE points ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX points_late ON points (metric_id, time, step) WHERE late > 0;
+ALTER TABLE metrics ADD COLUMN head INTEGER;	-- seq of the greatest point; NULL: not known
+ALTER TABLE metrics ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0; -- 1: not in order by (time, step, value)
+ALTER TABLE run_datasets ADD COLUMN schema TEXT NOT NULL DEFAULT '';
+ALTER TABLE run_datasets ADD COLUMN profile TEXT NOT NULL DEFAULT '';
+ALTER TABLE run_datasets ADD COLUMN tags BLOB;	-- key NUL value NUL …, `context` among them
+ALTER TABLE run_models ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE run_model_inputs (		-- models of MLflow 3 a run read
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	model_id	TEXT NOT NULL,
+	PRIMARY KEY (run_id, model_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE model_points (		-- metrics that were logged with a model_id
+	model_id	TEXT NOT NULL,
+	run_id		INTEGER NOT NULL REFERENCES runs(id),
+	key		TEXT NOT NULL,
+	step		INTEGER NOT NULL,
+	time		INTEGER NOT NULL,
+	value		REAL,
+	dataset_name	TEXT NOT NULL DEFAULT '',
+	dataset_digest	TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX model_points_model ON model_points (model_id, key, step, time);
+CREATE INDEX model_points_run ON model_points (run_id);
+-- Models of ours (core/domain/registry.h, logged_models.h): what the tracking API keeps of them
+-- besides the rows above. Tags and aliases of a mirrored version stay in its row.
+ALTER TABLE model_versions ADD COLUMN run_link TEXT NOT NULL DEFAULT '';
+ALTER TABLE model_versions ADD COLUMN logged TEXT NOT NULL DEFAULT '';	-- the m-… it was made of
+ALTER TABLE model_versions ADD COLUMN storage TEXT NOT NULL DEFAULT '';	-- URI of its files
+CREATE INDEX model_versions_run ON model_versions (run_id) WHERE run_id IS NOT NULL;
+CREATE TABLE model_tags (
+	model_id	INTEGER NOT NULL REFERENCES models(id),
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE version_tags (
+	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (version_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE model_aliases (
+	model_id	INTEGER NOT NULL REFERENCES models(id),
+	alias		TEXT NOT NULL,
+	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
+	PRIMARY KEY (model_id, alias)
+) STRICT, WITHOUT ROWID;
+
+-- Logged models of ours have an experiment; those of a store are names only.
+ALTER TABLE logged_models ADD COLUMN experiment_id INTEGER;
+ALTER TABLE logged_models ADD COLUMN serial INTEGER;	-- one number for each of ours
+ALTER TABLE logged_models ADD COLUMN source_run TEXT NOT NULL DEFAULT '';	-- uid
+ALTER TABLE logged_models ADD COLUMN model_type TEXT NOT NULL DEFAULT '';
+ALTER TABLE logged_models ADD COLUMN status INTEGER NOT NULL DEFAULT 0;	-- enum mk_logged_status
+ALTER TABLE logged_models ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logged_models ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logged_models ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
+CREATE UNIQUE INDEX logged_models_serial ON logged_models (serial) WHERE serial IS NOT NULL;
+CREATE UNIQUE INDEX logged_models_ours ON logged_models (model_id) WHERE experiment_id IS NOT NULL;
+CREATE INDEX logged_models_experiment ON logged_models (experiment_id, created)
+	WHERE experiment_id IS NOT NULL;
+CREATE INDEX logged_models_run ON logged_models (source_run) WHERE source_run != '';
+CREATE TABLE logged_model_params (
+	model_id	TEXT NOT NULL,
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE logged_model_tags (
+	model_id	TEXT NOT NULL,
+	key		TEXT NOT NULL,
+	value		TEXT NOT NULL,
+	PRIMARY KEY (model_id, key)
+) STRICT, WITHOUT ROWID;
 -- Answers to orders (runs/new, a ctl), for who reads the file later: core/domain/answer.c.
 CREATE TABLE answers (
 	id		INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -168,95 +251,4 @@ CREATE TABLE uploads (
 	mtime		INTEGER NOT NULL,
 	sent		INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (project_id, place, dir, name)
-) STRICT;
--- What is logged through MLflow's API, by the embedded tracking server (core/domain/track.h).
-ALTER TABLE experiments ADD COLUMN artifact_location TEXT; -- where its maker wants them; NULL: here
-ALTER TABLE runs ADD COLUMN api INTEGER NOT NULL DEFAULT 0; -- 1: made by an API: no spec, no job
-CREATE INDEX runs_submitted ON runs (project_id, id) WHERE api = 0 AND deleted = 0;
--- The order of a history. A point that is greater than all before it by (step, time, value; NaN as
--- 0) is in order: late = 0. Any other has late = 1 + the seq of the greatest before it. So those in
--- order can be searched by halves, and those that are late stand in an index.
-ALTER TABLE points ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX points_late ON points (metric_id, time, step) WHERE late > 0;
-ALTER TABLE metrics ADD COLUMN head INTEGER;	-- seq of the greatest point; NULL: not known
-ALTER TABLE metrics ADD COLUMN mixed INTEGER NOT NULL DEFAULT 0; -- 1: not in order by (time, step, value)
-ALTER TABLE run_datasets ADD COLUMN schema TEXT NOT NULL DEFAULT '';
-ALTER TABLE run_datasets ADD COLUMN profile TEXT NOT NULL DEFAULT '';
-ALTER TABLE run_datasets ADD COLUMN tags BLOB;	-- key NUL value NUL …, `context` among them
-ALTER TABLE run_models ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
-CREATE TABLE run_model_inputs (		-- models of MLflow 3 a run read
-	run_id		INTEGER NOT NULL REFERENCES runs(id),
-	model_id	TEXT NOT NULL,
-	PRIMARY KEY (run_id, model_id)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE model_points (		-- metrics that were logged with a model_id
-	model_id	TEXT NOT NULL,
-	run_id		INTEGER NOT NULL REFERENCES runs(id),
-	key		TEXT NOT NULL,
-	step		INTEGER NOT NULL,
-	value		REAL,
-	dataset_name	TEXT NOT NULL DEFAULT '',
-	dataset_digest	TEXT NOT NULL DEFAULT ''
-CREATE INDEX model_points_model ON model_points (model_id, key, step, time);
-CREATE INDEX model_points_run ON model_points (run_id);
--- Models of ours (core/domain/registry.h, logged_models.h): what the tracking API keeps of them
--- besides the rows above. Tags and aliases of a mirrored version stay in its row.
-ALTER TABLE model_versions ADD COLUMN run_link TEXT NOT NULL DEFAULT '';
-ALTER TABLE model_versions ADD COLUMN logged TEXT NOT NULL DEFAULT '';	-- the m-… it was made of
-ALTER TABLE model_versions ADD COLUMN storage TEXT NOT NULL DEFAULT '';	-- URI of its files
-CREATE INDEX model_versions_run ON model_versions (run_id) WHERE run_id IS NOT NULL;
-CREATE TABLE model_tags (
-	model_id	INTEGER NOT NULL REFERENCES models(id),
-	key		TEXT NOT NULL,
-	value		TEXT NOT NULL,
-	PRIMARY KEY (model_id, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE version_tags (
-	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
-	key		TEXT NOT NULL,
-	value		TEXT NOT NULL,
-	PRIMARY KEY (version_id, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE model_aliases (
-	model_id	INTEGER NOT NULL REFERENCES models(id),
-	alias		TEXT NOT NULL,
-	version_id	INTEGER NOT NULL REFERENCES model_versions(id),
-	PRIMARY KEY (model_id, alias)
-) STRICT, WITHOUT ROWID;
-
--- Logged models of ours have an experiment; those of a store are names only.
-ALTER TABLE logged_models ADD COLUMN experiment_id INTEGER;
-ALTER TABLE logged_models ADD COLUMN serial INTEGER;	-- one number for each of ours
-ALTER TABLE logged_models ADD COLUMN source_run TEXT NOT NULL DEFAULT '';	-- uid
-ALTER TABLE logged_models ADD COLUMN model_type TEXT NOT NULL DEFAULT '';
-ALTER TABLE logged_models ADD COLUMN status INTEGER NOT NULL DEFAULT 0;	-- enum mk_logged_status
-ALTER TABLE logged_models ADD COLUMN created INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE logged_models ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE logged_models ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
-CREATE UNIQUE INDEX logged_models_serial ON logged_models (serial) WHERE serial IS NOT NULL;
-CREATE UNIQUE INDEX logged_models_ours ON logged_models (model_id) WHERE experiment_id IS NOT NULL;
-CREATE INDEX logged_models_experiment ON logged_models (experiment_id, created)
-	WHERE experiment_id IS NOT NULL;
-CREATE INDEX logged_models_run ON logged_models (source_run) WHERE source_run != '';
-CREATE TABLE logged_model_params (
-	model_id	TEXT NOT NULL,
-	key		TEXT NOT NULL,
-	value		TEXT NOT NULL,
-	PRIMARY KEY (model_id, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE logged_model_tags (
-	model_id	TEXT NOT NULL,
-	key		TEXT NOT NULL,
-	value		TEXT NOT NULL,
-	PRIMARY KEY (model_id, key)
-) STRICT, WITHOUT ROWID;
--- Answers to orders (runs/new, a ctl), for who reads the file later: core/domain/answer.c.
-CREATE TABLE answers (
-	id		INTEGER PRIMARY KEY AUTOINCREMENT,
-	ino		INTEGER NOT NULL,	-- of the file
-	uid		INTEGER NOT NULL,
-	session		TEXT NOT NULL,		-- boot id and number; '' unknown
-	time		INTEGER NOT NULL,
-	text		TEXT NOT NULL,
-	UNIQUE (ino, uid, session)
 ) STRICT;
