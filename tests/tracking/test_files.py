@@ -119,13 +119,10 @@ def test_experiment(seen):
 
 
 @pytest.mark.parametrize("where,flags,text", [
-    ("tags/x", os.O_CREAT | os.O_WRONLY, b"x\n"),
-    ("params/batch", os.O_CREAT | os.O_WRONLY, b"x\n"),
-    ("metrics/loss", os.O_WRONLY | os.O_APPEND, b"1\n"),
     ("ctl", os.O_WRONLY, b"cancel\n"),
     ("../new", os.O_WRONLY, b"command: 'true'\n"),
 ])
-def test_nothing_is_written(seen, where, flags, text):
+def test_there_are_no_jobs(seen, where, flags, text):
     with pytest.raises(OSError) as e:
         fd = os.open(os.path.join(seen.run(), where), flags)
         try:
