@@ -118,3 +118,16 @@ def test_it_makes_nobody_wait(platform, up):
         start = time.monotonic()
     wait_for(lambda: not alive(pids()[1]), "the end of it", 10)
     assert time.monotonic() - start < 10
+
+
+def test_what_is_fetched_is_there_at_once(platform, up):
+    """No loose objects, which come one by one: a reader in between would find a commit without its files."""
+    remotes.option(platform, git_refresh="1s")
+    with platform.mount() as mount:
+        code = add(mount, up.bare)
+        up.write("more", "text\n")
+        head = up.commit("second")
+        wait_for(lambda: os.readlink(f"{code}/branches/main").endswith(head), "the commit", 30)
+        (mirror,) = [f"{platform.data}/git/{name}" for name in mirrors(platform)]
+        assert git(platform, mirror, "count-objects").startswith("0 objects")
+        assert packs(mirror) == 2

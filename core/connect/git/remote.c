@@ -187,6 +187,9 @@ static int write_config(struct mk_call *call, struct mk_mirror *mirror,
 				    "[safe]\n\tdirectory = \"%s\"\n\tdirectory = \"%s/.git\"\n"
 				    "\tdirectory = \"%s.git\"\n",
 				    origin->path, origin->path, origin->path);
+	/* A pack is there at once, with all that its commits need. Loose objects come one by one: who
+	 * reads meanwhile, here or in another process, finds a commit without its files. */
+	(void)mk_buf_puts(&text, "[fetch]\n\tunpackLimit = 1\n");
 	(void)mk_buf_printf(&name, "%s/mantik-config", mirror->path);
 
 	_cleanup_free_ char *data = mk_buf_steal(&text);
