@@ -300,6 +300,7 @@ def test_the_server_is_away(writer, source):
     writer.platform.run("diff", "-r", source, f"{writer.there}/away")
 
 
+@pytest.mark.full
 def test_killed_while_it_sends(writer):
     """mantikd is killed again and again: every file arrives whole."""
     top = os.path.join(writer.platform.dir, "many")

@@ -15,7 +15,7 @@ MS = 1_000_000
 MODES = [
     pytest.param((NEWEST, ()), id="newest"),
     pytest.param((OLD, ()), id="2.9.2"),
-    pytest.param((NEWEST, ("--auth",)), id="newest-auth"),
+    pytest.param((NEWEST, ("--auth",)), id="newest-auth", marks=pytest.mark.full),
     pytest.param((NEWEST, ("--file-store",)), id="newest-files"),
     pytest.param((NEWEST, ("--no-artifacts",)), id="newest-no-artifacts"),
     pytest.param((NEWEST, ("nginx",)), id="newest-nginx"),

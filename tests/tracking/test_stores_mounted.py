@@ -39,7 +39,7 @@ def seeded(request):
         it = SeededStore(platform, store)
         it.before = everything(store.folder)
         # As a person has it in front of them.
-        it.mount(os.path.relpath(store.path) if kind == "files" else store.url)
+        it.mount(os.path.relpath(store.path, platform.home) if kind == "files" else store.url)
         yield it
         it.leave()
     finally:
