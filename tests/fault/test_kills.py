@@ -101,8 +101,9 @@ def test_a_running_job_survives_daemon_and_mount(platform):
         wait_for(lambda: open(here + "/logs/stdout").read().startswith("1\n"), "the first line")
         kill_daemons(platform)
         for pid in platform.processes():
-            if os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(mantikfs):
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                if os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(mantikfs):
+                    os.kill(pid, signal.SIGKILL)
         platform.unmount(where)
     time.sleep(0.5)
     with platform.mount() as where:
