@@ -325,6 +325,9 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	r = send_rows(call, s, &rows, &id);
 	if (r == 1)
 		return 1;
+	/* The login was refused and not what is written: that waits for a new one. */
+	if (r == -EACCES && call->error.status == 401)
+		r = -EKEYEXPIRED;
 	if (r == 0) {
 		s->failures = 0;
 		s->one_key = false;

@@ -34,11 +34,21 @@ struct mk_tracking {
 	int said, batches, read_back;
 };
 
+/* EACCES is that of a server that does not know the login. */
+static int is_away(struct mk_call *call, const struct mk_tracking *t)
+{
+	int r = mk_fail(call, t->away, "fake: is away");
+
+	if (t->away == EACCES)
+		mk_error_detail(call, "fake", 401, "who are you?");
+	return r;
+}
+
 static int hear(struct mk_call *call, struct mk_tracking *t)
 {
 	t->said++;
 	if (t->away)
-		return mk_fail(call, t->away, "fake: is away");
+		return is_away(call, t);
 	if (t->lose_before > 0) {
 		t->lose_before--;
 		return mk_fail(call, ETIMEDOUT, "fake: did not hear it");
@@ -62,7 +72,7 @@ static void store_close(struct mk_tracking *t)
 static int store_experiments(struct mk_call *call, struct mk_tracking *t, char **token,
 			     mk_t_experiment_emit *emit, void *arg)
 {
-	int r = t->away ? mk_fail(call, t->away, "fake: is away") : 0;
+	int r = t->away ? is_away(call, t) : 0;
 
 	free(mk_steal(token));
 	for (int i = 0; r == 0 && i < t->n_names; i++) {
@@ -101,7 +111,7 @@ static int store_run(struct mk_call *call, struct mk_tracking *t, const char *id
 
 	(void)id;
 	if (t->away)
-		return mk_fail(call, t->away, "fake: is away");
+		return is_away(call, t);
 	for (int i = 0; i < t->n_tags; i++)
 		tags[i] = (struct mk_t_pair){t->tags[i][0], t->tags[i][1]};
 	for (int i = 0; i < t->n_params; i++)
@@ -143,7 +153,7 @@ static int store_history(struct mk_call *call, struct mk_tracking *t, const char
 	free(mk_steal(token));
 	t->read_back++;
 	if (t->away)
-		return mk_fail(call, t->away, "fake: is away");
+		return is_away(call, t);
 	*points = realloc(*points, (*n + (size_t)t->n_points + 1) * sizeof(**points));
 	for (int i = 0; i < t->n_points; i++)
 		if (strcmp(t->points[i].key, key) == 0)

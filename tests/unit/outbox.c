@@ -408,6 +408,25 @@ static void a_store_that_is_away_gets_it_later(void)
 	CHECK_INT(t->n_points, 1);
 }
 
+/* A password that was changed at the server takes back nothing of what was acknowledged. */
+static void a_refused_login_refuses_no_write(void)
+{
+	STORE(p, t);
+
+	t->away = EACCES;
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "1\n"), 0);
+	CHECK_INT(send(&p), -EKEYEXPIRED);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
+	CHECK_INT(unsent(&p, run), 2);
+	t->away = 0;
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_TEXT(t->tags[0][1], "b");
+	CHECK_INT(t->n_points, 1);
+}
+
 /* Who waits in a mount parks, and is 0 when interrupted: it is durable. */
 static void waiting_parks(void)
 {
@@ -522,6 +541,7 @@ int main(void)
 		   TEST(of_two_metrics_the_bad_one_is_refused), TEST(lost_answers_double_nothing),
 		   TEST(lost_questions_lose_nothing), TEST(what_arrived_is_not_shown_twice),
 		   TEST(others_log_between), TEST(a_store_that_is_away_gets_it_later),
+		   TEST(a_refused_login_refuses_no_write),
 		   TEST(waiting_parks), TEST(removed_deleted_and_back),
 		   TEST(a_run_that_others_delete), TEST(experiments_are_made),
 		   TEST(a_store_without_a_server_is_only_read));
