@@ -12,12 +12,12 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include <mantik/code.h>
 #include <mantik/project.h>
 
 #include "domain/domain.h"
+#include "memory.h"
 
 static struct mk_call call;
 static struct mantik *m;
@@ -366,13 +366,11 @@ static int run(const struct verb *verb, char **argv)
 		pthread_detach(thread);
 
 	int64_t begin = mk_now_mono();
-	struct rusage usage;
 
 	r = verb->run(argv + 3);
 	fflush(stdout);
-	getrusage(RUSAGE_SELF, &usage);
 	fprintf(stderr, "ms=%lld kib=%ld\n", (long long)((mk_now_mono() - begin) / MK_MS),
-		usage.ru_maxrss);
+		memory_peak_kib());
 	return r;
 }
 

@@ -8,10 +8,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/doc.h"
+#include "memory.h"
 #include "net/health.h"
 #include "net/http.h"
 #include "net/http_wire.h"
@@ -73,7 +73,6 @@ static void send_once(void)
 	_cleanup_buf_ struct mk_buf out = MK_BUF(MK_LIMIT_BODY);
 	_cleanup_answer_ struct mk_http_answer answer = {};
 	struct mk_health health;
-	struct rusage usage;
 	int64_t began = mk_now_mono();
 
 	sunk = 0;
@@ -81,9 +80,8 @@ static void send_once(void)
 
 	int r = mk_http_send(&call, &request, &answer);
 
-	getrusage(RUSAGE_SELF, &usage);
 	(void)mk_buf_printf(&out, "{\"ms\": %lld, \"kib\": %ld, \"auths\": %zu, \"sunk\": %lld",
-			    (long long)((mk_now_mono() - began) / MK_MS), usage.ru_maxrss, n_asked,
+			    (long long)((mk_now_mono() - began) / MK_MS), memory_peak_kib(), n_asked,
 			    (long long)sunk);
 	(void)mk_buf_printf(&out, ", \"sum\": \"%llx\"", (unsigned long long)sum);
 	put(&out, "error", r < 0 ? strerrorname_np(-r) : NULL);

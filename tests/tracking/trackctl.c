@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "base/doc.h"
 #include "connect/connect.h"
 #include "connect/tracking/tracking.h"
+#include "memory.h"
 #include "net/health.h"
 
 static struct mk_call call;
@@ -588,7 +588,6 @@ int main(int argc, char **argv)
 	const char *deadline = getenv("TRACKCTL_DEADLINE"), *cancel = getenv("TRACKCTL_CANCEL");
 	struct mantik_options options = {.no_daemon = true};
 	struct mk_health health;
-	struct rusage usage;
 	pthread_t thread;
 	int64_t began;
 
@@ -614,7 +613,6 @@ int main(int argc, char **argv)
 	began = mk_now_mono();
 	if (r == 0)
 		r = run(argc, argv);
-	getrusage(RUSAGE_SELF, &usage);
 	mk_health_get(connection, &health);
 	mk_buf_truncate(&out, 0);
 	(void)mk_buf_putc(&out, '{');
@@ -626,7 +624,7 @@ int main(int argc, char **argv)
 	put_int("pages", pages);
 	put_int("requests", health.requests);
 	put_int("ms", (mk_now_mono() - began) / MK_MS);
-	put_int("kib", usage.ru_maxrss);
+	put_int("kib", memory_peak_kib());
 	(void)mk_buf_putc(&out, '}');
 	flush(argc > 2 && strcmp(argv[2], "read") == 0 ? stderr : stdout);
 	if (t)
