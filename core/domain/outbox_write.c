@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a user does to a store's runs and experiments: checked against what is known here, then one
- * transaction of the change and its row in the outbox, then mantikd is told. Nobody waits.
+ * What a user does to a store's runs (to its experiments: outbox_experiment.c): checked against what
+ * is known here, then one transaction of the change and its row in the outbox, then mantikd is told.
+ * Nobody waits.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,20 +13,10 @@
 #include "domain/domain.h"
 #include "domain/index.h"
 #include "domain/logged.h"
-#include "domain/outbox.h"
-
-struct edit {
-	int64_t id; /* of the run or experiment */
-	struct mk_out row;
-	const struct mk_logged *points;
-	size_t n;
-	bool remove;
-	const struct mk_pairs *pairs;
-	int64_t made;
-};
+#include "domain/outbox_write.h"
 
 /* Is it a store's? */
-static int is_store(struct mk_call *call, struct mantik *m, const char *sql, int64_t id)
+int mk_out_is_store(struct mk_call *call, struct mantik *m, const char *sql, int64_t id)
 {
 	struct mk_conn *conn;
 	int64_t one;
@@ -36,20 +27,12 @@ static int is_store(struct mk_call *call, struct mantik *m, const char *sql, int
 
 static int is_store_run(struct mk_call *call, struct mantik *m, int64_t id)
 {
-	return is_store(call, m, "SELECT 1 FROM runs WHERE id = ?1 AND remote_id IS NOT NULL", id);
-}
-
-static int is_store_experiment(struct mk_call *call, struct mantik *m, int64_t id)
-{
-	return is_store(call, m,
-			"SELECT 1 FROM experiments e JOIN projects p ON p.id = e.project_id"
-			" WHERE e.id = ?1 AND p.connection IS NOT NULL",
-			id);
+	return mk_out_is_store(call, m, "SELECT 1 FROM runs WHERE id = ?1 AND remote_id IS NOT NULL", id);
 }
 
 /* A store without a server is never written to. One that cannot be opened now (its connection is
  * gone, its password) may be another time. */
-static int can_be_written(struct mk_call *call, struct mantik *m, const struct edit *edit)
+static int can_be_written(struct mk_call *call, struct mantik *m, const struct mk_out_edit *edit)
 {
 	static const char run[] = "SELECT connection FROM projects WHERE id ="
 				  " (SELECT project_id FROM runs WHERE id = ?1)",
@@ -112,16 +95,23 @@ int mk_outbox_write(struct mk_call *call, struct mantik *m, enum mk_durable dura
 	return 1;
 }
 
-static int write_edit(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
-		      struct edit *edit)
+int mk_out_write(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
+		      struct mk_out_edit *edit)
 {
 	int r = can_be_written(call, m, edit);
 
 	return r < 0 ? r : mk_outbox_write(call, m, durable, fn, edit, &edit->row);
 }
 
+int mk_out_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row)
+{
+	int r = mk_outbox_put(call, conn, row);
+
+	return r < 0 ? r : mk_outbox_apply(call, conn, row);
+}
+
 /* The row's object and project. EROFS: the run is deleted, if it has to be alive. */
-static int begin_run(struct mk_call *call, struct mk_conn *conn, struct edit *edit, bool alive,
+static int begin_run(struct mk_call *call, struct mk_conn *conn, struct mk_out_edit *edit, bool alive,
 		     int64_t *ret_deleted)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -146,7 +136,7 @@ static int begin_run(struct mk_call *call, struct mk_conn *conn, struct edit *ed
 
 /* --- tags and params ------------------------------------------------------------------------ */
 
-static int value_before(struct mk_call *call, struct mk_conn *conn, const struct edit *edit,
+static int value_before(struct mk_call *call, struct mk_conn *conn, const struct mk_out_edit *edit,
 			char **ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -166,16 +156,9 @@ static int value_before(struct mk_call *call, struct mk_conn *conn, const struct
 	return r;
 }
 
-static int put_and_show(struct mk_call *call, struct mk_conn *conn, struct mk_out *row)
-{
-	int r = mk_outbox_put(call, conn, row);
-
-	return r < 0 ? r : mk_outbox_apply(call, conn, row);
-}
-
 static int write_value(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
-	struct edit *edit = arg;
+	struct mk_out_edit *edit = arg;
 	struct mk_out *row = &edit->row;
 	_cleanup_free_ char *before = NULL;
 	int r = begin_run(call, conn, edit, true, NULL);
@@ -192,7 +175,7 @@ static int write_value(struct mk_call *call, struct mk_conn *conn, void *arg)
 		return mk_fail(call, EEXIST, "param \"%s\" is already \"%.200s\"; params never change",
 			       row->key, before);
 	row->before = before;
-	r = put_and_show(call, conn, row);
+	r = mk_out_put(call, conn, row);
 	row->before = NULL;
 	return r < 0 ? r : mk_run_touch(call, conn, edit->id, MK_TOUCH_ROW);
 }
@@ -214,7 +197,7 @@ int mk_store_value_set(struct mk_call *call, struct mantik *m, int64_t run_id,
 			       "keep %d",
 			       key, characters, MK_T_MAX_PARAM);
 
-	struct edit edit = {
+	struct mk_out_edit edit = {
 		.id = run_id,
 		.row = {.verb = kind == MK_PARAM ? MK_OUT_PARAM : MK_OUT_TAG,
 			.object = object,
@@ -222,26 +205,26 @@ int mk_store_value_set(struct mk_call *call, struct mantik *m, int64_t run_id,
 			.value = (char *)value},
 	};
 
-	return write_edit(call, m, MK_DURABLE, write_value, &edit);
+	return mk_out_write(call, m, MK_DURABLE, write_value, &edit);
 }
 
 int mk_store_tag_remove(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key)
 {
 	_cleanup_free_ char *object = mk_strf("run:%lld", (long long)run_id);
 	int r = is_store_run(call, m, run_id);
-	struct edit edit = {
+	struct mk_out_edit edit = {
 		.id = run_id,
 		.remove = true,
 		.row = {.verb = MK_OUT_TAG_REMOVE, .object = object, .key = (char *)key},
 	};
 
-	return r <= 0 ? r : write_edit(call, m, MK_DURABLE, write_value, &edit);
+	return r <= 0 ? r : mk_out_write(call, m, MK_DURABLE, write_value, &edit);
 }
 
 /* --- points ---------------------------------------------------------------------------------- */
 
 /* The metric's row, made if it is new here; its last point. 1: it has one, 0: not. */
-static int begin_metric(struct mk_call *call, struct mk_conn *conn, const struct edit *edit,
+static int begin_metric(struct mk_call *call, struct mk_conn *conn, const struct mk_out_edit *edit,
 			int64_t *ret_id, struct mk_point *ret_last)
 {
 	_cleanup_stmt_ struct mk_stmt *find = NULL, *make = NULL;
@@ -297,7 +280,7 @@ static int end_metric(struct mk_call *call, struct mk_conn *conn, int64_t id, si
 
 static int write_points(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
-	struct edit *edit = arg;
+	struct mk_out_edit *edit = arg;
 	struct mk_out *row = &edit->row;
 	struct mk_point_writer writer = {};
 	struct mk_point last = {};
@@ -353,7 +336,7 @@ int mk_store_log(struct mk_call *call, struct mantik *m, int64_t run_id, const c
 {
 	_cleanup_free_ char *object = mk_strf("run:%lld", (long long)run_id);
 	int r = is_store_run(call, m, run_id);
-	struct edit edit = {
+	struct mk_out_edit edit = {
 		.id = run_id,
 		.points = points,
 		.n = n,
@@ -361,14 +344,14 @@ int mk_store_log(struct mk_call *call, struct mantik *m, int64_t run_id, const c
 	};
 
 	/* Nobody waits: the lines of a loop are sent together. */
-	return r <= 0 ? r : write_edit(call, m, MK_KILLSAFE, write_points, &edit);
+	return r <= 0 ? r : mk_out_write(call, m, MK_KILLSAFE, write_points, &edit);
 }
 
 /* --- runs ------------------------------------------------------------------------------------ */
 
 static int write_move(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
-	struct edit *edit = arg;
+	struct mk_out_edit *edit = arg;
 	int64_t deleted, status = 0, experiment = 0;
 	int r = begin_run(call, conn, edit, false, &deleted);
 
@@ -388,7 +371,7 @@ static int write_move(struct mk_call *call, struct mk_conn *conn, void *arg)
 		return mk_fail(call, EBUSY,
 			       "the run is %s: its tracking server has not been told that it ended",
 			       mk_status_name((enum mk_status)status));
-	r = put_and_show(call, conn, &edit->row);
+	r = mk_out_put(call, conn, &edit->row);
 	if (r == 0)
 		r = mk_run_touch(call, conn, edit->id, MK_TOUCH_ROW);
 	if (r == 0)
@@ -400,212 +383,10 @@ int mk_store_run_move(struct mk_call *call, struct mantik *m, int64_t run_id, bo
 {
 	_cleanup_free_ char *object = mk_strf("run:%lld", (long long)run_id);
 	int r = is_store_run(call, m, run_id);
-	struct edit edit = {
+	struct mk_out_edit edit = {
 		.id = run_id,
 		.row = {.verb = deleted ? MK_OUT_DELETE : MK_OUT_RESTORE, .object = object},
 	};
 
-	return r <= 0 ? r : write_edit(call, m, MK_DURABLE, write_move, &edit);
-}
-
-/* --- experiments ----------------------------------------------------------------------------- */
-
-static int name_is_taken(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
-			 int64_t but, const char *name)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT deleted FROM experiments WHERE project_id = ?1 AND name = ?2"
-			   " AND id <> ?3",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, project_id);
-	mk_bind_text(stmt, 2, name);
-	mk_bind_int(stmt, 3, but);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r;
-	return mk_fail(call, EEXIST,
-		       mk_col_int(stmt, 0) ? "experiment \"%s\": its tracking server keeps a deleted "
-					     "one of this name"
-					   : "experiment \"%s\" exists already",
-		       name);
-}
-
-static int write_made(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	struct edit *edit = arg;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	_cleanup_free_ char *object = NULL;
-	int64_t now = mk_now_real();
-	int r = name_is_taken(call, conn, edit->row.project_id, 0, edit->row.value);
-
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "INSERT INTO experiments (project_id, name, created, changed)"
-			       " VALUES (?1, ?2, ?3, ?3)",
-			       &stmt);
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, edit->row.project_id);
-	mk_bind_text(stmt, 2, edit->row.value);
-	mk_bind_int(stmt, 3, now);
-	r = mk_exec(call, stmt);
-	if (r < 0)
-		return r;
-	edit->made = mk_last_id(conn);
-	object = mk_strf("experiment:%lld", (long long)edit->made);
-	edit->row.object = object;
-	r = mk_outbox_put(call, conn, &edit->row);
-	edit->row.object = NULL;
-	if (r == 0)
-		r = mk_experiment_touch(call, conn, edit->made, false);
-	return r < 0 ? r : mk_project_touch(call, conn, edit->row.project_id, false);
-}
-
-static int check_name(struct mk_call *call, const char *name)
-{
-	size_t characters = 0;
-	int r = mk_domain_name(call, "experiment", name);
-
-	for (const char *s = name; *s; s++)
-		characters += (*s & 0xc0) != 0x80;
-	return r < 0 || characters <= MK_T_MAX_NAME
-		       ? r
-		       : mk_fail(call, EINVAL, "experiment: the name has %zu characters", characters);
-}
-
-int mk_store_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id,
-			     const char *name, int64_t *ret_id)
-{
-	int r = is_store(call, m,
-			 "SELECT 1 FROM projects WHERE id = ?1 AND connection IS NOT NULL", project_id);
-	struct edit edit = {
-		.row = {.project_id = project_id,
-			.verb = MK_OUT_EXPERIMENT_MAKE,
-			.value = (char *)name},
-	};
-
-	if (r <= 0)
-		return r;
-	r = check_name(call, name);
-	if (r == 0)
-		r = write_edit(call, m, MK_DURABLE, write_made, &edit);
-	if (r > 0)
-		*ret_id = edit.made;
-	return r;
-}
-
-/* The experiment's project, name and whether it is deleted. */
-static int begin_experiment(struct mk_call *call, struct mk_conn *conn, struct edit *edit,
-			    char **ret_name)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT project_id, name FROM experiments WHERE id = ?1 AND deleted = 0",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, edit->id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "experiment %lld: there is none", (long long)edit->id);
-	edit->row.project_id = mk_col_int(stmt, 0);
-	edit->row.of = edit->id;
-	*ret_name = mk_col_dup(stmt, 1);
-	return 0;
-}
-
-static int write_renamed(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	struct edit *edit = arg;
-	_cleanup_free_ char *before = NULL;
-	int r = begin_experiment(call, conn, edit, &before);
-
-	if (r == 0 && strcmp(before, edit->row.value) == 0)
-		return 0;
-	if (r == 0)
-		r = name_is_taken(call, conn, edit->row.project_id, edit->id, edit->row.value);
-	if (r < 0)
-		return r;
-	edit->row.before = before;
-	r = put_and_show(call, conn, &edit->row);
-	edit->row.before = NULL;
-	if (r == 0)
-		r = mk_experiment_touch(call, conn, edit->id, true);
-	return r < 0 ? r : mk_project_touch(call, conn, edit->row.project_id, true);
-}
-
-int mk_store_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id, const char *name)
-{
-	_cleanup_free_ char *object = mk_strf("experiment:%lld", (long long)id);
-	int r = is_store_experiment(call, m, id);
-	struct edit edit = {
-		.id = id,
-		.row = {.verb = MK_OUT_EXPERIMENT_RENAME, .object = object, .value = (char *)name},
-	};
-
-	if (r <= 0)
-		return r;
-	r = check_name(call, name);
-	return r < 0 ? r : write_edit(call, m, MK_DURABLE, write_renamed, &edit);
-}
-
-static int tag_before(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *key,
-		      char **ret)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT value FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	mk_bind_text(stmt, 2, key);
-	r = mk_step(call, stmt);
-	if (r > 0)
-		*ret = mk_col_dup(stmt, 0);
-	return r;
-}
-
-static int write_tags(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	struct edit *edit = arg;
-	_cleanup_free_ char *name = NULL;
-	int r = begin_experiment(call, conn, edit, &name);
-
-	for (size_t i = 0; r >= 0 && i < edit->pairs->n; i++) {
-		_cleanup_free_ char *before = NULL;
-
-		edit->row.key = edit->pairs->v[i].key;
-		edit->row.value = edit->pairs->v[i].value;
-		r = tag_before(call, conn, edit->id, edit->row.key, &before);
-		if (r < 0 || (before && strcmp(before, edit->row.value) == 0) ||
-		    (!before && !*edit->row.value))
-			continue;
-		edit->row.before = before;
-		r = put_and_show(call, conn, &edit->row);
-		edit->row.before = NULL;
-	}
-	return r < 0 ? r : mk_experiment_touch(call, conn, edit->id, true);
-}
-
-int mk_store_experiment_tags(struct mk_call *call, struct mantik *m, int64_t id,
-			     const struct mk_pairs *tags)
-{
-	_cleanup_free_ char *object = mk_strf("experiment:%lld", (long long)id);
-	int r = is_store_experiment(call, m, id);
-	struct edit edit = {
-		.id = id,
-		.pairs = tags,
-		.row = {.verb = MK_OUT_EXPERIMENT_TAG, .object = object},
-	};
-
-	return r <= 0 ? r : write_edit(call, m, MK_DURABLE, write_tags, &edit);
+	return r <= 0 ? r : mk_out_write(call, m, MK_DURABLE, write_move, &edit);
 }

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the three files of the outbox that change the mirror share: outbox_change.c, outbox_points.c,
+ * outbox_refused.c. All of it inside transactions. */
+#ifndef MK_OUTBOX_CHANGE_H
+#define MK_OUTBOX_CHANGE_H
+
+#include "domain/outbox.h"
+
+bool mk_out_is_run(const struct mk_out *row);
+/* Has no row among runs and experiments. */
+bool mk_out_is_apart(const struct mk_out *row);
+/* What shows the row's object is another one now. */
+int mk_out_touch(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row) _must_check_;
+/* The store has said something of it: what it said until now is older. */
+int mk_out_answered(struct mk_call *call, struct mk_conn *conn,
+		    const struct mk_out *row) _must_check_;
+
+/* value: NULL none */
+int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		    const char *value) _must_check_;
+int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id,
+		    const char *name) _must_check_;
+/* time: 0 it is not deleted */
+int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id,
+		       int64_t time) _must_check_;
+
+/* outbox_points.c: the last point of each metric, by all that is known here. */
+int mk_out_points_last(struct mk_call *call, struct mk_conn *conn, int64_t run_id) _must_check_;
+int mk_out_point_taken(struct mk_call *call, struct mk_conn *conn,
+		       const struct mk_out *row) _must_check_;
+int mk_out_point_refused(struct mk_call *call, struct mk_conn *conn,
+			 const struct mk_out *row) _must_check_;
+
+#endif
