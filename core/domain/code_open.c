@@ -130,21 +130,14 @@ int mk_code_open(struct mk_call *call, struct mantik *m, int64_t id, struct code
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_free_ char *mirror = NULL, *connection = NULL;
 	struct mk_buf label = MK_BUF(4096);
-	int r = mk_db_read(call, m->db,
-			   "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name, "
-			   "r.connection "
-			   "FROM repositories r JOIN projects p ON p.id = r.project_id "
-			   "WHERE r.id = ?1",
-			   &stmt);
+	int r = mk_domain_read(call, m,
+			       "SELECT r.uri, r.mirror, r.default_branch, r.hidden, r.name, p.name,"
+			       " r.connection FROM repositories r"
+			       " JOIN projects p ON p.id = r.project_id WHERE r.id = ?1",
+			       "repository", id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "repository %lld: there is none", (long long)id);
 	code->uri = mk_col_dup(stmt, 0);
 	mirror = mk_col_dup(stmt, 1);
 	code->default_branch = mk_col_dup(stmt, 2);

@@ -107,6 +107,40 @@ int mk_domain_run(struct mk_call *call, struct mk_conn *conn, const char *sql, i
 	return mk_exec(call, stmt);
 }
 
+int mk_domain_row(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t id,
+		  struct mk_stmt **ret)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, sql, &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	r = mk_step(call, stmt);
+	if (r > 0)
+		*ret = mk_steal(&stmt);
+	return r;
+}
+
+int mk_domain_need(struct mk_call *call, struct mk_conn *conn, const char *sql, const char *what,
+		   int64_t id, struct mk_stmt **ret)
+{
+	int r = mk_domain_row(call, conn, sql, id, ret);
+
+	if (r == 0)
+		return mk_fail(call, ENOENT, "%s %lld: there is none", what, (long long)id);
+	return r < 0 ? r : 0;
+}
+
+int mk_domain_read(struct mk_call *call, struct mantik *m, const char *sql, const char *what,
+		   int64_t id, struct mk_stmt **ret)
+{
+	struct mk_conn *conn;
+	int r = mk_db_reader(call, m->db, &conn);
+
+	return r < 0 ? r : mk_domain_need(call, conn, sql, what, id, ret);
+}
+
 int mk_domain_int(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t a, int64_t b,
 		  int64_t *ret)
 {

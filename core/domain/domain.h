@@ -63,6 +63,15 @@ int mk_error_put(struct mk_call *call, struct mk_conn *conn, const char *path,
 /* Runs sql with one or two ids bound as ?1 and ?2. */
 int mk_domain_run(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t a,
 		  int64_t b) _must_check_;
+/* The row that sql finds for id (?1); *ret stands on it: 1, or 0 there is none. */
+int mk_domain_row(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t id,
+		  struct mk_stmt **ret) _must_check_;
+/* The same where there has to be one: 0, or ENOENT, `<what> <id>: there is none`. */
+int mk_domain_need(struct mk_call *call, struct mk_conn *conn, const char *sql, const char *what,
+		   int64_t id, struct mk_stmt **ret) _must_check_;
+/* The same by this thread's reader. */
+int mk_domain_read(struct mk_call *call, struct mantik *m, const char *sql, const char *what,
+		   int64_t id, struct mk_stmt **ret) _must_check_;
 /* The first column of the first row for up to two ids: 1 found, 0 no row. */
 int mk_domain_int(struct mk_call *call, struct mk_conn *conn, const char *sql, int64_t a, int64_t b,
 		  int64_t *ret) _must_check_;

@@ -92,16 +92,11 @@ int mk_model_find(struct mk_call *call, struct mantik *m, int64_t project_id, co
 int mk_model_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_model *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, MODEL "WHERE id = ?1", &stmt);
+	int r = mk_domain_read(call, m, MODEL "WHERE id = ?1", "model", id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r < 0 ? r : mk_fail(call, ENOENT, "model %lld: there is none", (long long)id);
-	copy_model(stmt, ret);
-	return 0;
+	if (r == 0)
+		copy_model(stmt, ret);
+	return r;
 }
 
 /* --- versions ------------------------------------------------------------------------------ */
@@ -195,16 +190,9 @@ int mk_version_find(struct mk_call *call, struct mantik *m, int64_t model_id, co
 int mk_version_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_version *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, VERSION "WHERE id = ?1", &stmt);
+	int r = mk_domain_read(call, m, VERSION "WHERE id = ?1", "version", id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r < 0 ? r
-			     : mk_fail(call, ENOENT, "version %lld: there is none", (long long)id);
-	return copy_version(call, stmt, ret);
+	return r < 0 ? r : copy_version(call, stmt, ret);
 }
 
 /* --- model.yaml ---------------------------------------------------------------------------- */
@@ -310,15 +298,10 @@ int mk_version_yaml(struct mk_call *call, struct mantik *m, int64_t id, struct m
 		" WHERE v.id = ?1";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	size_t tags_len;
-	int r = mk_db_read(call, m->db, sql, &stmt);
+	int r = mk_domain_read(call, m, sql, "version", id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r < 0 ? r
-			     : mk_fail(call, ENOENT, "version %lld: there is none", (long long)id);
 	put_line(ret, "model", mk_col_text(stmt, 0));
 	put_line(ret, "version", mk_col_text(stmt, 2));
 	put_line(ret, "run", mk_col_text(stmt, 12) ? mk_col_text(stmt, 12) : mk_col_text(stmt, 3));

@@ -110,17 +110,13 @@ static int read_aliases(struct mk_call *call, struct mk_doc *doc, struct edit *e
 static int load(struct mk_call *call, struct mk_conn *conn, struct edit *edit)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT o.project_id, o.id, o.description, v.version, v.description,"
-			   " v.aliases FROM model_versions v JOIN models o ON o.id = v.model_id"
-			   " JOIN projects p ON p.id = o.project_id"
-			   " WHERE v.id = ?1 AND v.gone = 0 AND p.connection IS NOT NULL",
-			   &stmt);
+	int r = mk_domain_row(call, conn,
+			      "SELECT o.project_id, o.id, o.description, v.version, v.description,"
+			      " v.aliases FROM model_versions v JOIN models o ON o.id = v.model_id"
+			      " JOIN projects p ON p.id = o.project_id"
+			      " WHERE v.id = ?1 AND v.gone = 0 AND p.connection IS NOT NULL",
+			      edit->id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, edit->id);
-	r = mk_step(call, stmt);
 	if (r <= 0)
 		return r < 0 ? r : mk_fail(call, ENOENT, "%s: the version is gone", name);
 	edit->row.project_id = mk_col_int(stmt, 0);

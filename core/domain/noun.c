@@ -6,11 +6,6 @@
 
 #include "domain/domain.h"
 
-static int none(struct mk_call *call, const char *what, int64_t id)
-{
-	return mk_fail(call, ENOENT, "%s %lld: there is none", what, (long long)id);
-}
-
 int mk_noun_find(struct mk_call *call, struct mantik *m, const struct mk_noun *noun,
 		 int64_t project_id, const char *name, void *ret)
 {
@@ -34,18 +29,11 @@ int mk_noun_get(struct mk_call *call, struct mantik *m, const struct mk_noun *no
 		void *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_db_read(call, m->db, noun->get, &stmt);
+	int r = mk_domain_read(call, m, noun->get, noun->what, id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
 	if (r == 0)
-		return none(call, noun->what, id);
-	noun->copy(stmt, ret);
-	return 0;
+		noun->copy(stmt, ret);
+	return r;
 }
 
 struct edit {
@@ -78,7 +66,8 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r < 0)
 		return r;
 	if (!mk_rows_changed(conn))
-		return none(call, "project", edit->project_id);
+		return mk_fail(call, ENOENT, "project %lld: there is none",
+			       (long long)edit->project_id);
 	edit->id = mk_last_id(conn);
 	r = mk_db_changed(call, conn, edit->noun->what, edit->id);
 	if (r == 0 && edit->project_id)
@@ -116,16 +105,10 @@ int mk_noun_make(struct mk_call *call, struct mantik *m, const struct mk_noun *n
 static int look(struct mk_call *call, struct mk_conn *conn, struct edit *edit)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, edit->noun->look, &stmt);
+	int r = mk_domain_need(call, conn, edit->noun->look, edit->noun->what, edit->id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, edit->id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return none(call, edit->noun->what, edit->id);
 	edit->project_id = mk_col_int(stmt, 1);
 	return mk_col_int(stmt, 0) != 0;
 }

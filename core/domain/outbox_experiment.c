@@ -110,18 +110,12 @@ static int begin_experiment(struct mk_call *call, struct mk_conn *conn, struct m
 			    char **ret_name)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT project_id, name FROM experiments WHERE id = ?1 AND deleted = 0",
-			   &stmt);
+	int r = mk_domain_need(call, conn,
+			       "SELECT project_id, name FROM experiments WHERE id = ?1 AND deleted = 0",
+			       "experiment", edit->id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, edit->id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "experiment %lld: there is none", (long long)edit->id);
 	edit->row.project_id = mk_col_int(stmt, 0);
 	edit->row.of = edit->id;
 	*ret_name = mk_col_dup(stmt, 1);

@@ -115,16 +115,11 @@ static int begin_run(struct mk_call *call, struct mk_conn *conn, struct mk_out_e
 		     int64_t *ret_deleted)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, "SELECT project_id, deleted FROM runs WHERE id = ?1", &stmt);
+	int r = mk_domain_need(call, conn, "SELECT project_id, deleted FROM runs WHERE id = ?1",
+			       "run", edit->id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, edit->id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "run %lld: there is none", (long long)edit->id);
 	edit->row.project_id = mk_col_int(stmt, 0);
 	edit->row.of = edit->id;
 	if (ret_deleted)

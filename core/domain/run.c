@@ -102,24 +102,13 @@ static void fill(struct mk_stmt *stmt, struct mk_run *run)
 	run->api = mk_col_int(stmt, c++);
 }
 
-static int no_run(struct mk_call *call, int64_t id)
-{
-	return mk_fail(call, ENOENT, "run %lld: there is none", (long long)id);
-}
-
 int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id, struct mk_run *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, get_sql, &stmt);
+	int r = mk_domain_need(call, conn, get_sql, "run", id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return no_run(call, id);
 	*ret = (struct mk_run){};
 	fill(stmt, ret);
 	return 0;

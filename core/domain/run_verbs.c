@@ -18,20 +18,13 @@ struct state {
 static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct state *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT status, deleted, workdir IS NOT NULL, project_id, experiment_id,"
-			   " remote_id IS NOT NULL, api"
-			   " FROM runs WHERE id = ?",
-			   &stmt);
+	int r = mk_domain_need(call, conn,
+			       "SELECT status, deleted, workdir IS NOT NULL, project_id,"
+			       " experiment_id, remote_id IS NOT NULL, api FROM runs WHERE id = ?1",
+			       "run", id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "run %lld: there is none", (long long)id);
 	if (mk_col_int(stmt, 5))
 		return mk_fail(call, EOPNOTSUPP,
 			       "the run is its tracking server's: mantikd does not know its job");

@@ -396,17 +396,12 @@ static int render(struct table *t, bool maximize)
 static int look_at_experiment(struct table *t, char **ret_metric, bool *ret_maximize)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(t->call, t->conn,
-			   "SELECT metric, maximize, best FROM experiments WHERE id = ?", &stmt);
+	int r = mk_domain_need(t->call, t->conn,
+			       "SELECT metric, maximize, best FROM experiments WHERE id = ?1",
+			       "experiment", t->id, &stmt);
 
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, t->id);
-	r = mk_step(t->call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(t->call, ENOENT, "experiment %lld: there is none", (long long)t->id);
 	*ret_metric = mk_col_dup(stmt, 0);
 	*ret_maximize = mk_col_int(stmt, 1);
 	t->best = mk_col_int(stmt, 2);
@@ -488,17 +483,11 @@ int mk_table_generation(struct mk_call *call, struct mantik *m, enum mk_table ta
 	int r = look_at_store(call, m, table, id);
 
 	if (r == 0)
-		r = mk_db_read(call, m->db, sql[table], &stmt);
+		r = mk_domain_read(call, m, sql[table],
+				   table == MK_TABLE_PROJECT_RUNS ? "project" : "experiment", id,
+				   &stmt);
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return mk_fail(call, ENOENT, "%s %lld: there is none",
-			       table == MK_TABLE_PROJECT_RUNS ? "project" : "experiment",
-			       (long long)id);
 
 	int64_t generation = mk_col_int(stmt, 0), created = mk_col_int(stmt, 1);
 

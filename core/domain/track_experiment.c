@@ -26,15 +26,11 @@ struct state {
 static int look(struct mk_call *call, struct mk_conn *conn, int64_t id, struct state *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT project_id, deleted > 0 FROM experiments"
-			   " WHERE id = ? AND remote_id IS NULL",
-			   &stmt);
+	int r = mk_domain_row(call, conn,
+			      "SELECT project_id, deleted > 0 FROM experiments"
+			      " WHERE id = ?1 AND remote_id IS NULL",
+			      id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
 	if (r < 0)
 		return r;
 	if (r == 0)
@@ -211,15 +207,11 @@ int mk_track_experiment_rename(struct mk_call *call, struct mantik *m, int64_t s
 static int no_job_lives(struct mk_call *call, struct mk_conn *conn, int64_t id)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT dir, status FROM runs WHERE experiment_id = ? AND status < 2"
-			   " AND api = 0 LIMIT 1",
-			   &stmt);
+	int r = mk_domain_row(call, conn,
+			      "SELECT dir, status FROM runs WHERE experiment_id = ?1 AND status < 2"
+			      " AND api = 0 LIMIT 1",
+			      id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
 	if (r <= 0)
 		return r;
 	return mk_fail(call, EBUSY, "The job of run %s is %s: cancel it first; nothing was deleted.",

@@ -52,15 +52,11 @@ int mk_track_look(struct mk_call *call, struct mk_conn *conn, int64_t id, bool a
 		  struct mk_track_row *ret)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT uid, status, deleted > 0, api, project_id, experiment_id"
-			   " FROM runs WHERE id = ? AND remote_id IS NULL",
-			   &stmt);
+	int r = mk_domain_row(call, conn,
+			      "SELECT uid, status, deleted > 0, api, project_id, experiment_id"
+			      " FROM runs WHERE id = ?1 AND remote_id IS NULL",
+			      id, &stmt);
 
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	r = mk_step(call, stmt);
 	if (r < 0)
 		return r;
 	if (r == 0)
