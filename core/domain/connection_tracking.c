@@ -21,114 +21,29 @@
 #include "domain/connection_text.h"
 #include "net/health.h"
 #include "net/url_local.h"
+#include "vault/mlflow_login.h"
 
-enum { MAX_CREDENTIALS = 1 << 16, MAX_NAMES = 1000 };
+enum { MAX_NAMES = 1000 };
 
-/* How to log in, from where. Texts are owned. */
-struct login {
-	char *user, *workspace, *ca, *cert;
-	struct mk_buf password, token;
-	const char *from; /* for the comment in the file */
+/* What else is written down; texts are owned. */
+struct settings {
+	char *workspace, *ca, *cert;
 };
 
-static void login_done(struct login *l)
+static void settings_done(struct settings *s)
 {
-	free(l->user);
-	free(l->workspace);
-	free(l->ca);
-	free(l->cert);
-	mk_buf_wipe(&l->password);
-	mk_buf_wipe(&l->token);
+	free(s->workspace);
+	free(s->ca);
+	free(s->cert);
 }
 
-static const char *variable(const char *name)
+static void look_around(const char *origin, struct settings *ret)
 {
-	const char *value = mk_protected(name);
-
-	return value && *value ? value : NULL;
-}
-
-/* --- ~/.mlflow/credentials ---------------------------------------------------------------- */
-
-/* `name = value` of an INI line, blanks trimmed; the value into ret. */
-static bool ini_value(const char *line, size_t len, const char *name, struct mk_buf *ret)
-{
-	size_t n = strlen(name), begin = 0;
-
-	while (begin < len && isblank((unsigned char)line[begin]))
-		begin++;
-	if (len - begin < n || strncasecmp(line + begin, name, n) != 0)
-		return false;
-	begin += n;
-	while (begin < len && isblank((unsigned char)line[begin]))
-		begin++;
-	if (begin == len || (line[begin] != '=' && line[begin] != ':'))
-		return false;
-	begin++;
-	while (begin < len && isspace((unsigned char)line[begin]))
-		begin++;
-	while (len > begin && isspace((unsigned char)line[len - 1]))
-		len--;
-	return mk_buf_put(ret, line + begin, len - begin) == 0;
-}
-
-static void read_credentials_file(struct login *l)
-{
-	_cleanup_wipe_ struct mk_buf text = MK_BUF_SECRET(MAX_CREDENTIALS);
-	_cleanup_buf_ struct mk_buf user = MK_BUF(4096);
-	_cleanup_call_ struct mk_call call;
-	const char *home = getenv("HOME");
-	bool ours = false;
-
-	mk_call_init(&call);
-	if (!home || *home != '/')
-		return;
-
-	_cleanup_free_ char *path = mk_strf("%s/.mlflow/credentials", home);
-
-	if (mk_file_read(&call, AT_FDCWD, path, &text) < 0)
-		return;
-	for (size_t at = 0, n; at < text.len; at += n + 1) {
-		const char *line = text.data + at, *eol = memchr(line, '\n', text.len - at);
-
-		n = eol ? (size_t)(eol - line) : text.len - at;
-		if (n && *line == '[')
-			ours = n >= 8 && strncmp(line, "[mlflow]", 8) == 0;
-		else if (ours && !user.len && ini_value(line, n, "mlflow_tracking_username", &user))
-			continue;
-		else if (ours && !l->password.len)
-			(void)ini_value(line, n, "mlflow_tracking_password", &l->password);
-	}
-	if (user.len && l->password.len) {
-		l->user = mk_buf_steal(&user);
-		l->from = "~/.mlflow/credentials";
-	} else {
-		mk_buf_wipe(&l->password);
-	}
-}
-
-/* MLflow's order: user and password, else a token, else the file. */
-static void look_around(struct login *l)
-{
-	const char *user = variable("MLFLOW_TRACKING_USERNAME");
-	const char *password = variable("MLFLOW_TRACKING_PASSWORD");
-	const char *token = variable("MLFLOW_TRACKING_TOKEN");
-
-	l->password = MK_BUF_SECRET(MK_CONNECTION_MAX);
-	l->token = MK_BUF_SECRET(MK_CONNECTION_MAX);
-	if (user && password) {
-		l->user = mk_strdup(user);
-		(void)mk_buf_puts(&l->password, password);
-		l->from = "MLFLOW_TRACKING_USERNAME";
-	} else if (token) {
-		(void)mk_buf_puts(&l->token, token);
-		l->from = "MLFLOW_TRACKING_TOKEN";
-	} else {
-		read_credentials_file(l);
-	}
-	l->workspace = mk_strdup(variable("MLFLOW_WORKSPACE"));
-	l->ca = mk_strdup(variable("MLFLOW_TRACKING_SERVER_CERT_PATH"));
-	l->cert = mk_strdup(variable("MLFLOW_TRACKING_CLIENT_CERT_PATH"));
+	ret->workspace = mk_strdup(mk_mlflow_setting(origin, mk_protected, "MLFLOW_WORKSPACE"));
+	ret->ca = mk_strdup(
+		mk_mlflow_setting(origin, mk_protected, "MLFLOW_TRACKING_SERVER_CERT_PATH"));
+	ret->cert = mk_strdup(
+		mk_mlflow_setting(origin, mk_protected, "MLFLOW_TRACKING_CLIENT_CERT_PATH"));
 }
 
 /* --- the connection ----------------------------------------------------------------------- */
@@ -228,25 +143,26 @@ static void put_secret(struct mk_buf *text, const char *key, const struct mk_buf
 }
 
 static int make(struct mk_call *call, struct mantik *m, const char *name, const char *url,
-		const struct login *l)
+		const struct mk_mlflow_login *l, const struct settings *more)
 {
 	_cleanup_wipe_ struct mk_buf text = MK_BUF_SECRET(MK_CONNECTION_MAX);
 	_cleanup_free_ char *comment = l->from ? mk_strf("from %s", l->from) : NULL;
 
 	(void)mk_buf_puts(&text, "kind: mlflow\n");
 	put_line(&text, "url", url, NULL);
-	put_line(&text, "user", l->user, comment);
+	put_line(&text, "user", l->user.len ? mk_buf_text(&l->user) : NULL, comment);
 	put_secret(&text, "password", &l->password);
 	put_secret(&text, "token", &l->token);
-	put_line(&text, "ca", l->ca, NULL);
-	put_line(&text, "client_cert", l->cert, NULL);
-	put_line(&text, "workspace", l->workspace, NULL);
+	put_line(&text, "ca", more->ca, NULL);
+	put_line(&text, "client_cert", more->cert, NULL);
+	put_line(&text, "workspace", more->workspace, NULL);
 	return mk_connection_put(call, m, name, mk_buf_text(&text), text.len, 0);
 }
 
 /* A password or token of the environment is newer than what is set: of the same user, in the way
  * the connection logs in anyway. What is only in a file was taken when the connection was made. */
-static int renew(struct mk_call *call, struct mantik *m, const char *name, const struct login *l)
+static int renew(struct mk_call *call, struct mantik *m, const char *name,
+		 const struct mk_mlflow_login *l)
 {
 	_cleanup_(mk_credentials_freep) struct mk_credentials *c = NULL;
 	const struct mk_buf *secret = l->password.len ? &l->password : &l->token;
@@ -254,9 +170,11 @@ static int renew(struct mk_call *call, struct mantik *m, const char *name, const
 
 	if (r < 0)
 		return r;
-	if (!secret->len || strcmp(l->from, "~/.mlflow/credentials") == 0 || m->read_only)
+	if (!l->environment || m->read_only)
 		return 0;
-	if (l->password.len ? !c->has_password || strcmp(c->user, l->user) != 0 : !c->has_token)
+	if (l->password.len
+		    ? !c->has_password || strcmp(c->user, mk_buf_text(&l->user)) != 0
+		    : !c->has_token)
 		return 0;
 	return mk_connection_secret(call, m, name, l->password.len ? "password" : "token",
 				    mk_buf_text(secret));
@@ -271,9 +189,45 @@ static int check_there(struct mk_call *call, const char *url)
 	return stat(path, &st) == 0 ? 0 : mk_fail(call, errno, "%s: %s", path, strerror(errno));
 }
 
+/* Who asks a server there, for a new connection and for one that is known (name). */
+static int of_server(struct mk_call *call, struct mantik *m, const char *url,
+		     const struct mk_list *taken, char **name)
+{
+	_cleanup_(mk_mlflow_login_done) struct mk_mlflow_login login = {};
+	_cleanup_(settings_done) struct settings more = {};
+	_cleanup_free_ char *origin = mk_url_origin(url);
+	int r = mk_mlflow_login(call, origin, mk_protected, &login);
+
+	if (r < 0)
+		return r;
+	if (*name)
+		return renew(call, m, *name, &login);
+	look_around(origin, &more);
+	*name = new_name(url, taken);
+	return make(call, m, *name, url, &login, &more);
+}
+
+/* Nobody logs in to a file. */
+static int of_store(struct mk_call *call, struct mantik *m, const char *url,
+		    const struct mk_list *taken, char **name)
+{
+	const char *workspace = getenv("MLFLOW_WORKSPACE");
+	_cleanup_(settings_done) struct settings more = {};
+	int r;
+
+	if (*name)
+		return 0;
+	r = check_there(call, url);
+	if (r < 0)
+		return r;
+	if (mk_url_is_sqlite(url) && workspace && *workspace)
+		more.workspace = mk_strdup(workspace);
+	*name = new_name(url, taken);
+	return make(call, m, *name, url, &(struct mk_mlflow_login){}, &more);
+}
+
 int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *url, char **ret_name)
 {
-	_cleanup_(login_done) struct login login = {};
 	_cleanup_free_ char *base = NULL, *name = NULL;
 	struct finding f = {};
 	int r;
@@ -294,19 +248,8 @@ int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *u
 	f.url = base;
 	r = mk_connection_list(call, m, look_at, &f);
 	name = mk_steal(&f.name);
-	/* Nobody logs in to a file. */
-	if (!mk_url_is_local(base))
-		look_around(&login);
-	else if (mk_url_is_sqlite(base))
-		login.workspace = mk_strdup(variable("MLFLOW_WORKSPACE"));
-	if (r == 0 && name && !mk_url_is_local(base))
-		r = renew(call, m, name, &login);
-	if (r == 0 && !name && mk_url_is_local(base))
-		r = check_there(call, base);
-	if (r == 0 && !name) {
-		name = new_name(base, &f.names);
-		r = make(call, m, name, base, &login);
-	}
+	if (r == 0)
+		r = (mk_url_is_local(base) ? of_store : of_server)(call, m, base, &f.names, &name);
 	mk_list_free(&f.names);
 	if (r == 0)
 		*ret_name = mk_steal(&name);

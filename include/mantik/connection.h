@@ -79,9 +79,11 @@ int mk_connection_login_key(struct mk_call *call, struct mantik *m, const char *
 			    const char **ret) _must_check_;
 /*
  * The mlflow connection with this url, made and named like its host if there is none yet:
- * `mantikfs --tracking URL`. MLFLOW_TRACKING_USERNAME, _PASSWORD, _TOKEN, _SERVER_CERT_PATH,
- * _CLIENT_CERT_PATH and MLFLOW_WORKSPACE, else ~/.mlflow/credentials, say how a new one logs in; a
- * password or token of the environment also replaces what is set, if it is the same user's.
+ * `mantikfs --tracking URL`. MLFLOW_TRACKING_USERNAME and _PASSWORD (each else from
+ * ~/.mlflow/credentials), else _TOKEN, with _SERVER_CERT_PATH, _CLIENT_CERT_PATH and MLFLOW_WORKSPACE
+ * say how a new one logs in, unless MLFLOW_TRACKING_URI names another server; a password or token of
+ * the environment also replaces what is set, if it is the same user's. EKEYREJECTED: longer than a
+ * password is.
  */
 int mk_connection_tracking(struct mk_call *call, struct mantik *m, const char *url,
 			   char **ret_name) _must_check_;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """connections/ through a real mount and mantikctl: written, shown, edited, removed; logging in."""
+import base64
 import errno
 import os
 import pty
@@ -10,6 +11,7 @@ import time
 import pytest
 
 import mantik
+from httpserve import reply, script
 from mantik import wait_for
 
 HEAD = "kind: git\nurl: https://forge.example\nuser: ana\n"
@@ -303,6 +305,54 @@ def test_tracking_makes_a_connection(platform):
         assert r.returncode == 4 and "hunter2" not in r.stdout + r.stderr
     finally:
         platform.ctl("umount")
+
+
+def asked(platform, files=None, **env):
+    """What a new mount of a new server sends it: (Authorization, workspace); and its connection."""
+    folder = os.path.join(platform.home, ".mlflow")
+    os.makedirs(folder, exist_ok=True)
+    write(f"{folder}/credentials", files or "")
+    answer = reply(200, '{"experiments": []}', ["Content-Type: application/json"])
+    with script(answer) as s:
+        given = {name: value.replace("THIS", s.url) for name, value in env.items()}
+        before, platform.env = platform.env, {**platform.env, **given}
+        try:
+            with platform.mount("--tracking", s.url) as top:
+                for name in os.listdir(f"{top}/connections"):
+                    text = read(f"{top}/connections/{name}")
+                    if f"url: {s.url}\n" in text:
+                        break
+                os.listdir(f"{top}/projects/{name[:-5]}/experiments")
+        finally:
+            platform.env = before
+    headers = s.requests[0].headers
+    return headers.get("authorization"), headers.get("x-mlflow-workspace"), text
+
+
+def basic(user, password):
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_tracking_asks_as_mlflow_would(platform):
+    """Its variables and its file, in its order; for the server they are meant for and no other."""
+    user = {"MLFLOW_TRACKING_USERNAME": "ana", "MLFLOW_TRACKING_PASSWORD": "pä:ss"}
+    token = {"MLFLOW_TRACKING_TOKEN": "tok"}
+    more = {"MLFLOW_WORKSPACE": "team-a"}
+    kept = "[mlflow]\nmlflow_tracking_username = eva\nmlflow_tracking_password: 50%% = x\n"
+    assert asked(platform)[:2] == (None, None)
+    assert asked(platform, **user, **token)[:2] == (basic("ana", "pä:ss"), None)
+    assert asked(platform, **token, **more)[:2] == ("Bearer tok", "team-a")
+    header, _, text = asked(platform, kept, **token)
+    assert header == basic("eva", "50% = x") and "user: eva  # from ~/.mlflow/credentials\n" in text
+    assert asked(platform, kept, MLFLOW_TRACKING_PASSWORD="new")[0] == basic("eva", "new")
+    assert asked(platform, MLFLOW_TRACKING_USERNAME="ana")[0] is None
+    assert asked(platform, MLFLOW_TRACKING_URI="THIS/prefix", **user)[0] == basic("ana", "pä:ss")
+    # The secret of another server is not this one's.
+    for uri in ("https://other.example", "http://127.0.0.1:1", "./mlruns", "databricks"):
+        header, workspace, text = asked(
+            platform, kept, MLFLOW_TRACKING_URI=uri, MLFLOW_TRACKING_SERVER_CERT_PATH="/ca.pem",
+            MLFLOW_TRACKING_CLIENT_CERT_PATH="/me.pem", **user, **token, **more)
+        assert (header, workspace, text.count("\n")) == (None, None, 2), (uri, text)
 
 
 @pytest.mark.parametrize("url, words", [
