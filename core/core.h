@@ -3,6 +3,7 @@
 #ifndef MK_CORE_H
 #define MK_CORE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include <mantik/mantik.h>
@@ -26,6 +27,10 @@ struct mantik {
 	bool no_daemon;
 	char *read_only_why;
 	_Atomic int64_t kept_at; /* mono: mantik_keep() looked */
+	_Atomic bool keeping;	 /* … and its thread is at work; set under the lock */
+	pthread_mutex_t keep_lock; /* protects the next two */
+	pthread_t keeper;	   /* starts a mantikd, which may take a moment; joined by the next */
+	bool has_keeper;
 	struct mk_options *options; /* core/base/options.c */
 	struct mk_vault *vault;	    /* core/vault/vault.c */
 	struct mk_blobs *blobs;	    /* core/cache/blobs.c */

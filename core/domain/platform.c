@@ -240,6 +240,9 @@ void mantik_close(struct mantik *m)
 {
 	if (!m)
 		return;
+	if (m->has_keeper) /* poke.c */
+		(void)pthread_join(m->keeper, NULL);
+	pthread_mutex_destroy(&m->keep_lock);
 	mk_code_close(m);
 	mk_blobs_free(m->blobs);
 	mk_index_free(m->index);
@@ -253,20 +256,6 @@ void mantik_close(struct mantik *m)
 	free(m->work_dir);
 	free(m->read_only_why);
 	free(m);
-}
-
-void mantik_keep(struct mantik *m)
-{
-	int64_t now = mk_now_mono(), last = atomic_load(&m->kept_at);
-
-	if (m->read_only || m->read_only_why || m->no_daemon || now - last < MK_KEEP ||
-	    !atomic_compare_exchange_strong(&m->kept_at, &last, now))
-		return;
-
-	_cleanup_call_ struct mk_call call;
-
-	mk_call_init(&call);
-	(void)!mantik_poke(&call, m);
 }
 
 /* Runs that have not ended are looked after again by whoever comes next: after a reboot or a killed
@@ -298,6 +287,7 @@ static int begin(struct mk_call *call, const struct mantik_options *options, str
 
 	m->read_only = options->read_only;
 	m->no_daemon = options->no_daemon;
+	pthread_mutex_init(&m->keep_lock, NULL);
 	m->options = mk_options_new();
 	m->vault = mk_vault_new();
 	m->index = mk_index_new();

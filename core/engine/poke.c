@@ -14,6 +14,9 @@
  * The socket lies in the run directory of whoever started mantikd. Others may have another one: a
  * job, cron and sudo have no $XDG_RUNTIME_DIR. So <data>/doorbell leads to it, too.
  *
+ * mantik_keep(): called by who looks at a run that goes on; rings, and starts mantikd in a thread of
+ * its own when it was killed. The next one joins that thread, or mantik_close().
+ *
  * mantikd itself detaches (tools/mantikd.c); here it is only spawned and its first, short-lived
  * process reaped. It gets no descriptor of ours: a daemon that inherited /dev/fuse would keep a
  * dead mount alive. Nor what marks a job (MANTIK_RUN_ID …): it would end with the job's cancel.
@@ -233,4 +236,34 @@ int mantik_poke(struct mk_call *call, struct mantik *m)
 	if (mk_poke_ring(m) == 0 || m->no_daemon)
 		return 0;
 	return start(call, m);
+}
+
+/* Who looks is a worker of a mount, say, and does not wait for the disk mantikd's program is on. */
+static void *keeper(void *arg)
+{
+	struct mantik *m = arg;
+	_cleanup_call_ struct mk_call call;
+
+	mk_call_init(&call);
+	(void)!mantik_poke(&call, m);
+	atomic_store(&m->keeping, false);
+	return NULL;
+}
+
+void mantik_keep(struct mantik *m)
+{
+	int64_t now = mk_now_mono(), last = atomic_load(&m->kept_at);
+
+	if (m->read_only || m->read_only_why || m->no_daemon || now - last < MK_KEEP ||
+	    !atomic_compare_exchange_strong(&m->kept_at, &last, now) || mk_poke_ring(m) == 0)
+		return;
+	pthread_mutex_lock(&m->keep_lock);
+	if (!atomic_exchange(&m->keeping, true)) {
+		if (m->has_keeper) /* it has come to its end */
+			(void)pthread_join(m->keeper, NULL);
+		m->has_keeper = pthread_create(&m->keeper, NULL, keeper, m) == 0;
+		if (!m->has_keeper)
+			atomic_store(&m->keeping, false);
+	}
+	pthread_mutex_unlock(&m->keep_lock);
 }

@@ -61,6 +61,8 @@ struct fs_run { /* a counted snapshot */
 int fs_run_get(struct fs_at *at, int64_t id, struct fs_run **ret);
 /* As it is known: for what a listing of many runs looks at. */
 int fs_run_peek(struct fs_at *at, int64_t id, struct fs_run **ret);
+/* Somebody looks at it: while it goes on there is a mantikd. */
+void fs_run_keep(struct fs_at *at, const struct fs_run *run);
 void fs_run_unref(struct fs_run *run);
 static inline void fs_run_unrefp(struct fs_run **run)
 {

@@ -101,7 +101,8 @@ int mantik_poke(struct mk_call *call, struct mantik *m);
 
 /*
  * Whoever looks at a run that has not ended keeps it going: starts mantikd anew when it was killed.
- * At most every MK_KEEP, else free; never waits, has no errors: the next look tries again.
+ * At most every MK_KEEP, else free; never waits (a thread starts it, which mantik_close() waits
+ * for); has no errors: the next look tries again.
  */
 #define MK_KEEP (2 * MK_SEC)
 void mantik_keep(struct mantik *m);

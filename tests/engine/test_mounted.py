@@ -138,3 +138,23 @@ def test_who_waits_for_a_run_keeps_it_going(platform, by):
         assert text(run, "logs/submission").count("building") == 1
         assert waiter.communicate(timeout=120)[0] == "FINISHED\n", text(run, "info.yaml") + text(run, "logs/submission")
         assert text(run, "logs/stdout") == "ran\n"
+
+
+def test_who_follows_a_live_file_brings_mantikd_back(platform):
+    """tail -f alone, of a log and of a metric, opened before mantikd was killed; nobody else looks."""
+    repo = platform.repository(files={
+        "MLproject": "name: x\nentry_points:\n  main:\n    command: echo 1 1 >> $MANTIK_RUN_DIR/metrics/loss;"
+                     " sleep 1000\n"})
+    with platform.mount() as where:
+        run = submit(platform, project(platform, where, repo), "experiment: e\n")
+        wait_for(lambda: os.path.exists(f"{run}/metrics/loss"), "the first point")
+        for file in ("logs/stdout", "metrics/loss"):
+            follower = platform.start("tail", "-s", "0.1", "-f", f"{run}/{file}")
+            killed = wait_for(lambda: pids(platform), "mantikd")
+            for pid in killed:
+                with contextlib.suppress(ProcessLookupError):  # one that was only to fork
+                    os.kill(pid, 9)
+            wait_for(lambda: set(pids(platform)) - set(killed), f"mantikd again for who follows {file}", 60)
+            follower.kill()
+            follower.communicate()
+        platform.sh(f"echo cancel > {run}/ctl")

@@ -113,6 +113,7 @@ static int get(struct fs_at *at, struct fs_keys **ret)
 
 	if (r < 0)
 		return r;
+	fs_run_keep(at, run); /* tail -f of a metric asks once a second */
 	fs_lock(tree);
 	if (slot->keys && slot->id == at->object && slot->which == which &&
 	    slot->generation == generation) {

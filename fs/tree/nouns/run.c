@@ -62,6 +62,12 @@ int fs_run_peek(struct fs_at *at, int64_t id, struct fs_run **ret)
 	return get(at, id, true, ret);
 }
 
+void fs_run_keep(struct fs_at *at, const struct fs_run *run)
+{
+	if (!mk_status_final(run->run.status) && !run->run.remote_id)
+		mantik_keep(at->m);
+}
+
 void fs_run_drop(struct fs_tree *tree)
 {
 	for (size_t i = 0; i < FS_RUN_SLOTS; i++) {
@@ -147,8 +153,7 @@ int fs_status_show(struct fs_at *at, struct mk_buf *text)
 
 	if (r < 0)
 		return r;
-	if (!mk_status_final(run->run.status))
-		mantik_keep(at->m);
+	fs_run_keep(at, run);
 	return mk_buf_printf(text, "%s\n", mk_status_name(run->run.status));
 }
 
@@ -183,8 +188,10 @@ int fs_info_show(struct fs_at *at, struct mk_buf *text)
 	_cleanup_(mk_run_more_free) struct mk_run_more more = {};
 	int r = fs_run_get(at, at->object, &run);
 
-	if (r == 0)
-		r = mk_run_more(at->call, at->m, &run->run, &more);
+	if (r < 0)
+		return r;
+	fs_run_keep(at, run);
+	r = mk_run_more(at->call, at->m, &run->run, &more);
 	return r < 0 ? r : mk_run_info(&run->run, &more, at->row->which == 1, text);
 }
 
@@ -210,8 +217,8 @@ int fs_wait_wait(struct fs_at *at, struct mk_buf *text)
 
 	if (r < 0)
 		return r;
+	fs_run_keep(at, run);
 	if (!mk_status_final(run->run.status)) {
-		mantik_keep(at->m);
 		at->call->park.key = at->object;
 		/* Nobody tells when a store's run ends: it is asked now and then. */
 		at->call->park.until = mk_now_mono() +
