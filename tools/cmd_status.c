@@ -45,10 +45,14 @@ static void put_field(struct mk_buf *out, const char *value, char end)
 	mk_buf_putc(out, end);
 }
 
-static void put_row(struct mk_buf *out, const struct mk_run *run)
+static int put_row(struct ctl *ctl, struct mk_buf *out, const struct mk_run *run)
 {
+	_cleanup_free_ char *waits = NULL;
 	char submitted[32], started[32];
+	int r = mk_run_waits(&ctl->call, ctl->m, run, &waits);
 
+	if (r < 0)
+		return r;
 	mk_time_text(run->submitted, false, submitted);
 	mk_time_text(run->started, false, started);
 	put_field(out, run->project, '\t');
@@ -57,7 +61,8 @@ static void put_row(struct mk_buf *out, const struct mk_run *run)
 	put_field(out, run->site, '\t');
 	put_field(out, submitted, '\t');
 	put_field(out, started, '\t');
-	put_field(out, run->reason, '\n');
+	put_field(out, waits ? waits : run->reason, '\n');
+	return mk_buf_check(out);
 }
 
 static int put_info(struct ctl *ctl, struct mk_buf *out, const struct mk_run *run, bool json)
@@ -99,7 +104,7 @@ static int all_live(struct ctl *ctl)
 		if (json)
 			r = put_json(ctl, &out, &run, i == 0);
 		else
-			put_row(&out, &run);
+			r = put_row(ctl, &out, &run);
 		if (r < 0)
 			return r;
 	}

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mantikctl why: the full reason of an error. The kernel passes an errno on and nothing else, so the
- * front ends keep the sentences (also in .mantik/errors); this finds those of a path.
+ * mantikctl why: the full reason of an error, and of a run's status. The kernel passes an errno on
+ * and nothing else, so the front ends keep the sentences (also in .mantik/errors); this finds those
+ * of a path. Why a run waits or how it ended is its own reason, as info.yaml has it.
  */
 #include "cmd.h"
 
 #include <mantik/error.h>
+#include <mantik/name.h>
+#include <mantik/run.h>
 
 #include <errno.h>
 #include <string.h>
@@ -37,20 +40,65 @@ static int take(void *arg, const struct mk_error_entry *entry)
 	return mk_buf_check(&q->out);
 }
 
+/* The run an operand names or lies in, if any: 1, and its path unless the operand is one. */
+static int find_run(struct ctl *ctl, const char *operand, struct mk_run *ret, char **path)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+	int64_t id;
+	int r = ctl_run(ctl, operand, &id);
+
+	if (r == -ENOENT) {
+		mk_error_clear(&ctl->call);
+		return 0;
+	}
+	if (r == 0)
+		r = mk_run_get(&ctl->call, ctl->m, id, ret);
+	if (r < 0)
+		return r;
+	if (strchr(operand, '/') || *operand == '.')
+		return 1;
+	r = mk_buf_puts(&text, "/projects/");
+	if (r == 0)
+		r = mk_name_escape(&text, ret->project, strlen(ret->project));
+	if (r == 0)
+		r = mk_buf_printf(&text, "/runs/%s%s", ret->deleted ? "deleted/" : "", ret->dir);
+	if (r == 0)
+		*path = mk_buf_steal(&text);
+	return r < 0 ? r : 1;
+}
+
+static int put_reason(struct ctl *ctl, struct request *q, const struct mk_run *run)
+{
+	_cleanup_free_ char *waits = NULL;
+	int r = mk_run_waits(&ctl->call, ctl->m, run, &waits);
+	const char *reason = waits ? waits : run->reason;
+
+	if (r < 0 || !reason || !*reason)
+		return r < 0 ? r : 0;
+	q->n++;
+	return mk_buf_printf(&q->out, "%s is %s: %s\n", run->dir, mk_status_name(run->status),
+			     reason);
+}
+
 static int run(struct ctl *ctl)
 {
 	_cleanup_(free_request) struct request q = {
 		.all = ctl_option(ctl, "all"),
 		.out = MK_BUF(MK_LIMIT_TABLE),
 	};
+	_cleanup_(mk_run_free) struct mk_run run = {};
 	_cleanup_free_ char *path = NULL;
-	int r = 0;
+	const char *operand = ctl->n_operands ? ctl->operands[0] : NULL;
+	int found = operand ? find_run(ctl, operand, &run, &path) : 0;
+	int r = found;
 
-	if (ctl->n_operands)
-		r = ctl_need_tree_path(ctl, ctl->operands[0], &path);
-	if (r == 0)
+	if (r >= 0 && operand && !path)
+		r = ctl_need_tree_path(ctl, operand, &path);
+	if (r >= 0)
 		r = mk_error_list(&ctl->call, ctl->m, path && strcmp(path, "/") != 0 ? path : NULL,
 				  take, &q);
+	if (r == 0 && found)
+		r = put_reason(ctl, &q, &run);
 	if (r < 0)
 		return r;
 	if (q.n == 0)
@@ -61,12 +109,13 @@ static int run(struct ctl *ctl)
 
 const struct cmd cmd_why = {
 	.name = "why",
-	.operands = "[PATH]",
+	.operands = "[PATH | RUN]",
 	.max = 1,
 	.needs = CTL_READ,
-	.help = "tells the full reason of the last error",
+	.help = "tells the full reason of the last error, or of the status of a run",
 	.more = "A program that fails in a mount shows an errno; this shows the sentence that belongs to it: "
-		"file, line, what the remote said, what to do. Of PATH or below it, else of anything.",
+		"file, line, what the remote said, what to do. Of PATH or below it, else of anything. Of a RUN, by "
+		"any of its names or a path in it, also why it waits or how it ended.",
 	.options =
 		(const struct cmd_option[]){
 			{'a', "all", NULL, "all errors that are kept, oldest first"},

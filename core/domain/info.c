@@ -180,6 +180,7 @@ static void yaml_more(const struct mk_run_more *more, struct mk_buf *ret)
 void mk_run_more_free(struct mk_run_more *more)
 {
 	free(more->parent);
+	free(more->waits);
 	mk_list_free(&more->children);
 	for (size_t i = 0; i < more->n_datasets; i++)
 		for (size_t f = 0; f < N_DATASET_FIELDS; f++)
@@ -269,6 +270,8 @@ int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run
 		r = get_datasets(call, m, run, &more);
 	if (r == 0 && run->remote_id)
 		r = mk_outbox_count(call, m, run->id, &more.unsent);
+	if (r == 0)
+		r = mk_run_waits(call, m, run, &more.waits);
 	if (more.unsent) /* should mantikd have been killed */
 		mantik_keep(m);
 	if (r < 0)
@@ -283,12 +286,16 @@ int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run
 int mk_run_info(const struct mk_run *run, const struct mk_run_more *more, bool json,
 		struct mk_buf *ret)
 {
+	struct mk_run seen = *run; /* owns nothing */
+
+	if (more && more->waits)
+		seen.reason = more->waits;
 	if (json)
 		(void)mk_buf_puts(ret, "{\n");
 	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
 		char out[32];
 		bool plain;
-		const char *value = value_of(run, &fields[i], out, &plain);
+		const char *value = value_of(&seen, &fields[i], out, &plain);
 
 		if (json)
 			put_json(ret, fields[i].name, value, plain, i == 0);

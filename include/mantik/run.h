@@ -133,10 +133,15 @@ struct mk_run_more {
 	struct mk_dataset *datasets;
 	size_t n_datasets;
 	int64_t unsent; /* changes made here that its store has not taken yet */
+	char *waits;	/* why it has not begun (mk_run_waits), or NULL */
 };
 void mk_run_more_free(struct mk_run_more *more);
 int mk_run_more(struct mk_call *call, struct mantik *m, const struct mk_run *run,
 		struct mk_run_more *ret) _must_check_;
+/* 1: why a SCHEDULED run without a reason has not begun, as the queue is now ("waits for a slot of
+ * local (1 of 1 taken by a.12345678)"); *ret is the caller's. 0: nothing holds it up. Never waits. */
+int mk_run_waits(struct mk_call *call, struct mantik *m, const struct mk_run *run,
+		 char **ret) _must_check_;
 /* info.yaml and info.json of a snapshot. more: NULL leaves it out. */
 int mk_run_info(const struct mk_run *run, const struct mk_run_more *more, bool json,
 		struct mk_buf *ret) _must_check_;

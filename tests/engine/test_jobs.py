@@ -82,6 +82,34 @@ def test_after_waits_and_a_failure_is_handed_on(engine):
     assert int(good.file("stdout")) < int(later.file("stdout"))
 
 
+def test_a_run_that_waits_says_for_what(platform):
+    engine = Engine(platform, slots=1)
+    ctl = platform.ctl
+    first = engine.submit("sleep 1000", poke=False)
+    second = engine.submit("true", poke=False)
+    third = engine.submit("true", after=[second], poke=False)
+    engine.daemon()
+    first.until("RUNNING")
+    slot = f"waits for a slot of local (1 of 1 taken by {first.dir})"
+    after = f"waits for {second.dir} (SCHEDULED)"
+    table = dict(line.split("\t")[1::5] for line in ctl("status").stdout.splitlines()[1:])
+    assert table == {first.dir: "", second.dir: slot, third.dir: after}
+    assert f"\nreason: {slot}\n" in ctl("cat", f"/projects/p/runs/{second.dir}/info.yaml").stdout
+    assert f'"reason": "{after}"' in ctl("status", "-j", third.dir).stdout
+    for name in (second.dir, second.dir[-8:].join(["x.", ""]), f"/projects/p/runs/{second.dir}/status"):
+        assert ctl("why", name).stdout == f"{second.dir} is SCHEDULED: {slot}\n"
+    assert ctl("why", first.dir, check=False).returncode == 3
+    with engine.db() as db:
+        db.execute("INSERT INTO settings VALUES ('queue_paused', '1')")
+    assert ctl("why", second.dir).stdout == f"{second.dir} is SCHEDULED: the queue is paused\n"
+    with engine.db() as db:
+        db.execute("UPDATE settings SET value = '0'")
+    first.cancel()
+    assert first.wait() == "KILLED" and third.wait() == "FINISHED"
+    assert ctl("why", first.dir).stdout == f"{first.dir} is KILLED: cancelled\n"
+    assert "\nreason:\n" in ctl("cat", f"/projects/p/runs/{third.dir}/info.yaml").stdout
+
+
 def test_held_runs_and_a_paused_queue_wait(engine):
     held = engine.submit("echo 1", held=True, poke=False)
     free = engine.submit("echo 2", poke=False)

@@ -10,7 +10,8 @@ int mk_local_queues(struct mk_call *call, struct mk_site *site, mk_queue_emit *e
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, site->m->db,
-			   "SELECT coalesce(sum(i.step > 0), 0), coalesce(sum(i.step = 0), 0)"
+			   "SELECT coalesce(sum(i.step BETWEEN 1 AND 5), 0)," /* until ENDED */
+			   " coalesce(sum(i.step = 0), 0)"
 			   " FROM intents i JOIN runs r ON r.id = i.run_id"
 			   " WHERE i.verb = 'submit' AND r.site = ?1",
 			   &stmt);
