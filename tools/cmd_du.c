@@ -63,6 +63,30 @@ static int report(struct ctl *ctl, const char *what, const char *path)
 	return r;
 }
 
+/* With what SQLite has beside it: its log, or its rollback journal. */
+static int database(struct ctl *ctl)
+{
+	static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+	_cleanup_buf_ struct mk_buf path = MK_BUF(MK_LIMIT_TEXT);
+	int64_t sum = 0;
+	int r = mk_buf_printf(&path, "%s/mantik.db", mantik_data_dir(ctl->m));
+	size_t len = path.len;
+
+	for (size_t i = 0; r == 0 && i < sizeof(ends) / sizeof(*ends); i++) {
+		int64_t bytes = 0;
+
+		mk_buf_truncate(&path, len);
+		r = mk_buf_puts(&path, ends[i]);
+		if (r == 0)
+			r = measure(ctl, mk_buf_text(&path), &bytes);
+		sum += bytes;
+	}
+	mk_buf_truncate(&path, len);
+	if (r == 0)
+		print_size(ctl, sum, "database", mk_buf_text(&path));
+	return r;
+}
+
 static int one_run(struct ctl *ctl, int64_t id)
 {
 	_cleanup_buf_ struct mk_buf record = MK_BUF(MK_LIMIT_TEXT);
@@ -82,11 +106,13 @@ static int run(struct ctl *ctl)
 {
 	static const struct {
 		const char *what, *below;
-	} parts[] = {{"database", "mantik.db"}, {"records", "runs"}, {"mirrors", "git"}};
-	int r = 0;
+	} parts[] = {{"records", "runs"}, {"models", "models"}, {"uploads", "uploads"},
+		     {"mirrors", "git"}};
+	int r;
 
 	if (ctl->n_operands)
 		return ctl_each_run(ctl, one_run);
+	r = database(ctl);
 	for (size_t i = 0; r == 0 && i < sizeof(parts) / sizeof(*parts); i++) {
 		_cleanup_buf_ struct mk_buf path = MK_BUF(MK_LIMIT_TEXT);
 
@@ -107,8 +133,9 @@ const struct cmd cmd_du = {
 	.needs = CTL_READ,
 	.help = "tells what is taken on disk",
 	.more = "Bytes, what, path, parted by tabs. Of a RUN its record (logs, artifacts) and its working "
-		"directory, which echo clean > ctl removes; else of all the platform. The cache may be "
-		"deleted at any time.",
+		"directory, which echo clean > ctl removes; else of all the platform: database, records of runs, "
+		"models that were logged, files on their way to tracking servers, mirrors of git, working "
+		"directories and the cache, which may be deleted at any time.",
 	.options =
 		(const struct cmd_option[]){
 			{'H', "human", NULL, "sizes as 12K, 3.4M, 5.6G"},

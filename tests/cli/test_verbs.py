@@ -277,8 +277,15 @@ def test_du_knows_a_working_directory(p):
     sizes = {what: int(size) for size, what, _ in
              (line.split("\t") for line in p.ctl("du", run).stdout.splitlines())}
     assert 3000000 < sizes["workdir"] < 3200000
-    whole = {line.split("\t")[1] for line in p.ctl("du").stdout.splitlines()}
-    assert whole == {"database", "records", "mirrors", "workdirs", "cache"}
+    for part in ("models", "uploads"):
+        os.makedirs(f"{p.data}/{part}", exist_ok=True)
+        with open(f"{p.data}/{part}/big", "wb") as f:
+            f.write(bytes(500000))
+    whole = {line.split("\t")[1]: int(line.split("\t")[0]) for line in p.ctl("du").stdout.splitlines()}
+    for part in ("models", "uploads"):
+        os.unlink(f"{p.data}/{part}/big")
+        assert whole.pop(part) >= 500000
+    assert whole.keys() == {"database", "records", "mirrors", "workdirs", "cache"}
 
 
 def test_cp_takes_standard_input_and_output(p):
