@@ -6,7 +6,8 @@
  *	nouns/       the verbs: small functions over <mantik/…>
  *	node.c       nodes, edges, references                      at.c      places, stat, lookup
  *	text.c       rendered texts and their cache                list.c    directories
- *	file.c       open, read, release                           commit.c  write, flush, answers
+ *	open.c       handles: open, create, let go                 file.c    read, write, release
+ *	commit.c     whole texts and lines that are written, answers
  *	scratch.c    files of editors, in memory                   dir.c     mkdir rmdir unlink rename
  *	staged.c     files on their way to a tracking store, on disk
  *	who.c        what /proc says about the asker               stats.c   counters, log
