@@ -171,6 +171,14 @@ static inline int client_close(struct client *c, struct fs_handle *handle)
 }
 
 /* Whole text of a handle, in pieces; the caller frees. NULL and errno. */
+static inline ssize_t client_pread(struct client *c, struct fs_handle *handle, void *buf, size_t len,
+				   int64_t offset)
+{
+	ssize_t n = fs_read(c->call, c->tree, handle, buf, len, offset);
+
+	return n < 0 ? client_result(c, (int)n) : n;
+}
+
 static inline char *client_read(struct client *c, struct fs_handle *handle, size_t piece)
 {
 	struct mk_buf all = MK_BUF(64 << 20);

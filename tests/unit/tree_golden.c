@@ -1,16 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The whole tree of a prepared platform (a project, a repository, an experiment, an ended and a
- * live run with keys that nest) against tests/tree/golden.txt: every name with its type, rights,
- * class of freshness and where a link leads. A change of the visible tree shows up there.
+ * live run with keys that nest, models) against tests/tree/golden.txt, and that of a tracking store
+ * (tests/lib/store.h) against tests/tree/store.txt: every name with its type, rights, class of
+ * freshness and where a link leads; of the store's files the size, too. A change of the visible tree
+ * shows up there.
  *
- * MANTIK_TEST_GOLDEN=FILE writes what it is now into FILE, to be looked at and copied.
+ * MANTIK_TEST_GOLDEN=DIR writes what they are now into DIR, to be looked at and copied.
  */
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include "base/file.h"
+
+#include "domain/artifact.h"
+#include "domain/logged_model.h"
+#include "domain/registry.h"
+#include "store.h"
+
 #include "fsclient.h"
-#include "runs.h"
 
 extern char **environ;
 
@@ -42,10 +50,15 @@ static const char make_record[] =
 	" cd 0000000a000000000000000000000000; echo +1 > code.diff; cd artifacts; echo w > ckpt/best/w;"
 	" ln -s best ckpt/latest; ln -s ../../../spec.yaml out; ln -s /etc/hostname whole";
 
-/* What this and the next line of the golden tree hang on. */
+struct golden {
+	struct mk_buf text;
+	bool sizes; /* nothing in it hangs on the machine */
+};
+
 static void line(struct client *c, const char *path, struct fs_node *node,
-		 const struct fs_attr *attr, struct mk_buf *out)
+		 const struct fs_attr *attr, struct golden *golden)
 {
+	struct mk_buf *out = &golden->text;
 	struct fs_at at;
 	mode_t mode = attr->st.st_mode;
 
@@ -54,6 +67,8 @@ static void line(struct client *c, const char *path, struct fs_node *node,
 			    (unsigned)mode & 0777, class_names[at.row->class], path);
 	if (S_ISREG(mode) && attr->attr_timeout == 0 && at.row->class != FS_LIVE)
 		(void)mk_buf_puts(out, " (live now)");
+	if (S_ISREG(mode) && golden->sizes && at.row->class != FS_LIVE)
+		(void)mk_buf_printf(out, " %lld", (long long)attr->st.st_size);
 	if (S_ISLNK(mode)) {
 		_cleanup_free_ char *target = client_readlink(c, path);
 
@@ -68,17 +83,23 @@ static void line(struct client *c, const char *path, struct fs_node *node,
 /* Every file is read: what stat said is how long it is. */
 static void check_size(struct client *c, const char *path, const struct fs_attr *attr)
 {
-	_cleanup_free_ char *text = client_cat(c, path);
+	static char buf[1 << 16];
+	struct fs_handle *handle;
+	int64_t all = 0;
+	ssize_t n = client_open(c, path, O_RDONLY, &handle);
 
-	if (!text)
-		printf("# %s: %s\n", path, c->why);
-	NEED(text);
-	if ((int64_t)strlen(text) != attr->st.st_size)
-		printf("# %s\n", path);
-	CHECK_INT(strlen(text), attr->st.st_size);
+	if (n == 0) {
+		while ((n = client_pread(c, handle, buf, sizeof(buf), all)) > 0)
+			all += n;
+		client_close(c, handle);
+	}
+	if (n < 0 || all != attr->st.st_size)
+		printf("# %s: %s\n", path, n < 0 ? c->why : "is not as long as stat said");
+	CHECK_INT(n, 0);
+	CHECK_INT(all, attr->st.st_size);
 }
 
-static void walk(struct client *c, const char *path, struct mk_buf *out)
+static void walk(struct client *c, const char *path, struct golden *golden)
 {
 	struct client_ls ls, plain;
 	int r = client_list(c, path, true, 5, &ls);
@@ -105,14 +126,38 @@ static void walk(struct client *c, const char *path, struct mk_buf *out)
 		CHECK_INT(r, 0);
 		if (r < 0)
 			continue;
-		line(c, child, node, &attr, out);
+		line(c, child, node, &attr, golden);
 		client_forget(c, node);
 		if (S_ISDIR(attr.st.st_mode))
-			walk(c, child, out);
+			walk(c, child, golden);
 		else if (S_ISREG(attr.st.st_mode) && !strstr(child, "/new"))
 			check_size(c, child, &attr);
 	}
 	mk_list_free(&ls.names);
+}
+
+/* A version made of the run's artifacts, and a model it logged. */
+static void make_models(struct platform *p, int64_t project, const char *uid)
+{
+	_cleanup_free_ char *storage = mk_strf("mlflow-artifacts:/1/%s/artifacts/ckpt", uid);
+	_cleanup_free_ char *id = NULL;
+	_cleanup_artifact_ struct mk_artifact artifact = {};
+	struct mk_version_new version = {.source = storage, .storage = storage, .run_id = uid,
+					 .run_link = "", .description = "", .logged = ""};
+	struct mk_logged_new logged = {.experiment_id = 1, .name = "net/a", .model_type = "",
+				       .source_run = uid};
+	struct mk_incoming *upload;
+	int64_t first = 0;
+
+	CHECK_INT(mk_registered_make(&p->call, p->m, project, "net", "", NULL, &version.model_id), 0);
+	CHECK_INT(mk_registered_version_make(&p->call, p->m, &version, &first), 0);
+	CHECK_INT(mk_registered_alias(&p->call, p->m, version.model_id, "best one", first), 0);
+	CHECK_INT(mk_logged_model_make(&p->call, p->m, &logged, &id), 0);
+	NEED(id);
+	CHECK_INT(mk_artifact_of_model(&p->call, p->m, 0, id, "MLmodel", &artifact), 0);
+	CHECK_INT(mk_incoming_begin(&p->call, p->m, &artifact, -1, &upload), 0);
+	CHECK_INT(mk_incoming_write(&p->call, upload, "abc", 3), 0);
+	CHECK_INT(mk_incoming_end(&p->call, upload, true), 0);
 }
 
 static void prepare(struct platform *p, struct client *c)
@@ -132,6 +177,7 @@ static void prepare(struct platform *p, struct client *c)
 	CHECK_INT(mk_run_value_set(c->call, p->m, run, MK_TAG, ".hidden", "a\nb"), 0);
 	NEED(sh(make_repository, p->dir));
 	NEED(sh(make_record, p->dir));
+	make_models(p, project, "0000000a000000000000000000000000");
 	CHECK_INT(client_mkdir(c, "projects/rain/code/model"), 0);
 	if (asprintf(&uri, "uri: %s/git\n", p->dir) < 0)
 		abort();
@@ -141,26 +187,26 @@ static void prepare(struct platform *p, struct client *c)
 		  0);
 }
 
-static void the_tree_is_the_golden_one(void)
+/* Line by line, so that a difference can be read. */
+static void compare(const struct golden *golden, const char *file)
 {
-	PLATFORM(p);
-	CLIENT(c, p);
-	_cleanup_buf_ struct mk_buf out = MK_BUF(1 << 20), want = MK_BUF(1 << 20);
+	_cleanup_buf_ struct mk_buf want = MK_BUF(1 << 20);
+	_cleanup_free_ char *path = mk_strf("%s/tests/tree/%s", SOURCE_ROOT, file);
 	const char *to = getenv("MANTIK_TEST_GOLDEN");
 
-	prepare(&p, &c);
-	walk(&c, "", &out);
-	if (to)
-		CHECK(tmpdir_write(to, mk_buf_text(&out), out.len));
+	if (to) {
+		_cleanup_free_ char *now = mk_strf("%s/%s", to, file);
 
-	_cleanup_close_ int fd = open(SOURCE_ROOT "/tests/tree/golden.txt", O_RDONLY);
+		CHECK(tmpdir_write(now, mk_buf_text(&golden->text), golden->text.len));
+	}
+
+	_cleanup_close_ int fd = open(path, O_RDONLY);
 	ssize_t n = fd < 0 ? -1 : read(fd, mk_buf_room(&want, 1 << 19), 1 << 19);
 
 	NEED(n > 0);
 	want.data[want.len = (size_t)n] = 0;
 
-	/* Line by line, so that a difference can be read. */
-	const char *a = mk_buf_text(&out), *b = mk_buf_text(&want);
+	const char *a = mk_buf_text(&golden->text), *b = mk_buf_text(&want);
 
 	while (*a || *b) {
 		size_t la = strcspn(a, "\n"), lb = strcspn(b, "\n");
@@ -174,7 +220,38 @@ static void the_tree_is_the_golden_one(void)
 	}
 }
 
+static void the_tree_is_the_golden_one(void)
+{
+	PLATFORM(p);
+	CLIENT(c, p);
+	struct golden golden = {.text = MK_BUF(1 << 20)};
+
+	prepare(&p, &c);
+	walk(&c, "", &golden);
+	compare(&golden, "golden.txt");
+	mk_buf_free(&golden.text);
+}
+
+/* A project of a tracking store, and the connection that leads there. */
+static void that_of_a_store(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	struct golden golden = {.text = MK_BUF(1 << 20), .sizes = true};
+
+	(void)run;
+	CHECK_INT(client_write(&c, "connections/fake.yaml", O_TRUNC,
+			       "kind: mlflow\nurl: http://store.example\nuser: ana\n"
+			       "password: hunter2\n"),
+		  0);
+	walk(&c, "connections", &golden);
+	walk(&c, ".mantik/connections", &golden);
+	walk(&c, "projects/p", &golden);
+	compare(&golden, "store.txt");
+	mk_buf_free(&golden.text);
+}
+
 int main(void)
 {
-	return RUN(TEST(the_tree_is_the_golden_one));
+	return RUN(TEST(the_tree_is_the_golden_one), TEST(that_of_a_store));
 }
