@@ -8,6 +8,7 @@ import time
 import pytest
 
 import mantik
+from tracking import starter
 
 QUICKSTART = os.path.join(mantik.TOP, "tools", "quickstart")
 
@@ -16,7 +17,7 @@ def quickstart(platform, *args, check=True, wrap=(), **env):
     prefix = os.path.join(platform.home, ".local")
     path = f"{prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     return platform.run(*wrap, QUICKSTART, *args, "--prefix", prefix, check=check, timeout=600,
-                        env={"PATH": path, **env})
+                        env={"PATH": path, **mantik.COMPILER, **env})
 
 
 def result(r):
@@ -27,11 +28,23 @@ def result(r):
     return found
 
 
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+
+
 @pytest.fixture(scope="module")
-def done(shared):
+def wheels():
+    return {**OFFLINE, "PIP_FIND_LINKS": starter("wheels")["wheels"]}
+
+
+@pytest.fixture(scope="module")
+def done(shared, request):
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("no /dev/fuse")
-    return quickstart(shared, os.path.join(shared.home, "mantik"))
+    try:
+        pip = request.getfixturevalue("wheels")
+    except pytest.skip.Exception:   # only the MLflow script is missing then
+        pip = OFFLINE
+    return quickstart(shared, os.path.join(shared.home, "mantik"), **pip)
 
 
 def test_it_ends_with_a_finished_run(shared, done):
@@ -50,26 +63,41 @@ def test_it_ends_with_a_finished_run(shared, done):
     assert os.path.exists(os.path.join(run, "artifacts/predictions.csv"))
 
 
+def test_mlflow_script_logs_unchanged(shared, done, wheels):
+    with open(os.path.join(mantik.TOP, "packaging/examples/line.py")) as f:
+        script = f.read()
+    assert "mlflow.start_run" in script and "mantik" not in script
+    venv = os.path.join(shared.home, ".local/share/mantikfs/mlflow")
+    assert f"\nmlflow-skinny goes to {venv} " in done.stdout and \
+        re.search("^pip fetches mlflow.skinny ", done.stdout, flags=re.M)
+    assert "\ny = 2.95 x + 0.99" in done.stdout
+    line = os.path.join(shared.mountpoint, "projects/sample/experiments/line")
+    with open(os.path.join(line, "runs.tsv")) as f:
+        head, row = [text.rstrip("\n").split("\t") for text in f]
+    row = dict(zip(head, row))
+    assert row["status"] == "FINISHED" and row["site"] == "mlflow" and row["params.epochs"] == "12"
+    with open(os.path.join(line, "runs", row["run"], "metrics/loss")) as f:
+        loss = f.read()
+    assert [point.split("\t")[0] for point in loss.splitlines()] == [str(i) for i in range(1, 13)]
+    assert loss in done.stdout and "\t".join(row.values()) in done.stdout
+    with open(os.path.join(line, "runs", row["run"], "tags/model")) as f:
+        assert f.read() == "y = slope * x + offset\n"
+
+
 def test_again_adds_a_run_and_nothing_else(shared, done):
     runs = os.path.join(shared.mountpoint, "projects/sample/runs")
     before = set(os.listdir(runs))
     began = time.monotonic()
-    again = result(quickstart(shared, shared.mountpoint))
+    r = quickstart(shared, shared.mountpoint, **OFFLINE)
     assert time.monotonic() - began < 60
+    again = result(r)
     new = set(os.listdir(runs)) - before
     assert new == {again["run"]}
     assert os.listdir(os.path.join(shared.mountpoint, "projects")) == ["sample"]
     assert shared.mounts() == [shared.mountpoint]
-
-
-def test_remove_undoes_everything_but_data(shared, done):
-    r = quickstart(shared, "--remove")
-    assert "removed" in r.stdout and shared.mounts() == []
-    left = [os.path.join(d, f) for d, _, files in os.walk(os.path.join(shared.home, ".local"))
-            for f in files if "/share/mantik/" not in d + "/" and "/share/mantik-sample" not in d]
-    assert [path for path in left if "mantik" in os.path.basename(path)] == []
-    assert os.path.exists(os.path.join(shared.data, "mantik.db"))
-    assert not os.path.exists(shared.mountpoint)
+    # the run of the MLflow script is shown again
+    shown = re.findall(r"^line\.[0-9a-f]{8}\tFINISHED\t.*$", done.stdout, flags=re.M)
+    assert len(shown) <= 1 and all(row in r.stdout for row in shown)
 
 
 def test_without_fuse_mantikctl_does_the_job(platform):
@@ -81,12 +109,26 @@ def test_without_fuse_mantikctl_does_the_job(platform):
                 "touch /mnt/$d; mount --bind /dev/$d /mnt/$d; done\nmkdir /mnt/shm; mount --bind "
                 "/dev/shm /mnt/shm; ln -s /proc/self/fd /mnt/fd\nmount --rbind /mnt /dev\nexec \"$@\"\n")
     os.chmod(hide, 0o755)
-    r = quickstart(platform, wrap=("unshare", "-m", hide))
+    r = quickstart(platform, wrap=("unshare", "-m", hide), **OFFLINE)
     assert "/dev/fuse does not exist" in r.stderr
     said = result(r)
     assert said["mount"] == "none"
     assert platform.ctl("status", said["run"]).stdout == "FINISHED\n"
     assert "epoch 8 of 8: loss" in r.stdout
+    # without an index of packages the MLflow script is left out, and what was begun for it is gone
+    assert re.search(r"^left out: pip for Python 3\S+: .*mlflow-skinny$", r.stdout, flags=re.M)
+    assert not os.path.exists(os.path.join(platform.home, ".local/share/mantikfs/mlflow"))
+
+
+def test_remove_undoes_everything_but_data(shared, done):
+    r = quickstart(shared, "--remove")
+    assert "removed" in r.stdout and shared.mounts() == []
+    left = [os.path.join(d, f) for d, _, files in os.walk(os.path.join(shared.home, ".local"))
+            for f in files if "/share/mantik/" not in d + "/" and "/share/mantik-sample" not in d]
+    assert [path for path in left if "mantik" in os.path.basename(path)] == []
+    assert not os.path.exists(os.path.join(shared.home, ".local/share/mantikfs"))
+    assert os.path.exists(os.path.join(shared.data, "mantik.db"))
+    assert not os.path.exists(shared.mountpoint)
 
 
 def test_missing_packages_are_named_one_by_one(platform):

@@ -22,6 +22,8 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("MANTIK_TEST_BUILD") or os.path.join(TOP, "build")
 SAMPLE = os.path.join(TOP, "packaging", "examples", "sample")
+# What tests/run builds with: programs that build go the same way.
+COMPILER = {k: os.environ[k] for k in ("CC", "CCACHE_DIR") if k in os.environ}
 # Words in a daemon's output that no test may leave behind.
 SUSPICIOUS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|"
                         r"Assertion .* failed|double free|corrupted|BUG:")
