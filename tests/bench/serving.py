@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the embedded tracking server beside MLflow's own (SQLite, one worker, newest), both
 driven by rest.c. bench/run calls add()."""
+import base64
 import http.client
 import json
 import os
-import random
 import sqlite3
 import subprocess
+import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "..", "lib"))
+import filled  # noqa: E402
+
 SECONDS = 3
 
 
@@ -86,23 +90,10 @@ class Both:
         return json.loads(link.getresponse().read())["experiment_id"]
 
 
-T = 1_700_000_000_000
-
-
-def many_runs(n):
-    """Ended runs of 5 metrics, 5 params and 3 tags each."""
-    rng = random.Random(1)
-    for i in range(n):
-        yield (f"{i:08x}{rng.getrandbits(96):024x}", f"run-{i}", T + 1000 * i,
-               [(f"m{k}", rng.random()) for k in range(5)],
-               [(f"p{k}", str(rng.random())) for k in range(5)],
-               [("mlflow.runName", f"run-{i}"), ("mlflow.user", "ada"), ("mlflow.source.name", "t.py")])
-
-
 def fill_ours(path, experiment, n):
     db = sqlite3.connect(path, timeout=60)
     project, = db.execute("SELECT project_id FROM experiments WHERE id = ?", (experiment,)).fetchone()
-    for uid, name, at, metrics, params, tags in many_runs(n):
+    for uid, name, at, metrics, params, tags in filled.many_runs(n):
         row = db.execute(
             "INSERT INTO runs(uid,project_id,experiment_id,name,dir,status,site,submitted,started,ended,"
             "changed,user,spec_len,artifact_uri,api) VALUES(?,?,?,?,?,2,'mlflow',?,?,?,?,'ada',0,?,1)",
@@ -119,17 +110,14 @@ def fill_ours(path, experiment, n):
 
 def fill_theirs(path, experiment, n):
     db = sqlite3.connect(path, timeout=60)
-    for uid, name, at, metrics, params, tags in many_runs(n):
-        db.execute("INSERT INTO runs(run_uuid,name,source_type,source_name,entry_point_name,user_id,status,"
-                   "start_time,end_time,source_version,lifecycle_stage,artifact_uri,experiment_id)"
-                   " VALUES(?,?,'UNKNOWN','','','ada','FINISHED',?,?,'','active',?,?)",
-                   (uid, name, at, at + 1, f"mlflow-artifacts:/{experiment}/{uid}/artifacts", experiment))
-        db.executemany("INSERT INTO latest_metrics(key,value,timestamp,step,is_nan,run_uuid)"
-                       " VALUES(?,?,?,1,0,?)", [(k, v, at, uid) for k, v in metrics])
-        db.executemany("INSERT INTO params(key,value,run_uuid) VALUES(?,?,?)", [(k, v, uid) for k, v in params])
-        db.executemany("INSERT INTO tags(key,value,run_uuid) VALUES(?,?,?)", [(k, v, uid) for k, v in tags])
+    filled.runs(db, experiment, n)
     db.commit()
     db.close()
+
+
+def token(offset):
+    """Of a page that begins there, of either server."""
+    return base64.b64encode(b'{"offset": %d}' % offset).decode()
 
 
 def both(bench, sh):
