@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/file.h"
 #include "domain/domain.h"
+#include "domain/logged.h"
 #include "domain/registry.h"
 
 void mk_logged_model_free(struct mk_logged_model *model)
@@ -98,7 +98,8 @@ int mk_logged_model_metrics(struct mk_call *call, struct mantik *m, const char *
 			    mk_model_metric_emit *emit, void *arg)
 {
 	static const char sql[] =
-		"SELECT p.key, r.uid, p.dataset_name, p.dataset_digest, p.value, p.time, p.step"
+		"SELECT p.key, r.uid, p.dataset_name, p.dataset_digest, p.value, p.time, p.step,"
+		" p.minus"
 		" FROM model_points p JOIN runs r ON r.id = p.run_id WHERE p.model_id = ?1"
 		" ORDER BY p.key, p.step, p.time LIMIT 100000";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -113,7 +114,7 @@ int mk_logged_model_metrics(struct mk_call *call, struct mantik *m, const char *
 			.run = mk_col_text(stmt, 1),
 			.dataset_name = mk_col_text(stmt, 2),
 			.dataset_digest = mk_col_text(stmt, 3),
-			.value = mk_col_null(stmt, 4) ? NAN : mk_col_double(stmt, 4),
+			.value = mk_col_value_minus(stmt, 4, 7, 1),
 			.time = mk_col_int(stmt, 5),
 			.step = mk_col_int(stmt, 6),
 		};

@@ -39,19 +39,7 @@ struct placed {
 	int64_t late;
 };
 
-static void bind_double(struct mk_stmt *stmt, int i, double value)
-{
-	if (isnan(value))
-		mk_bind_null(stmt, i);
-	else
-		mk_bind_double(stmt, i, value);
-}
-
-static double col_double(struct mk_stmt *stmt, int i)
-{
-	return mk_col_null(stmt, i) ? NAN : mk_col_double(stmt, i);
-}
-
+/* -0.0 is 0 here: a point that differs in nothing else is there already. */
 #define ORDER(a, b) (((a) > (b)) - ((a) < (b)))
 
 static int compare(const struct mk_point *a, const struct mk_point *b)
@@ -77,7 +65,7 @@ static int read_summary(struct mk_call *call, struct mk_conn *conn, int64_t run_
 	int r = mk_prepare(
 		call, conn,
 		"SELECT id, count, bytes, last_step, last_value, last_time, min, min_step,"
-		" max, max_step, ifnull(head, -1), mixed FROM metrics"
+		" max, max_step, ifnull(head, -1), mixed, minus FROM metrics"
 		" WHERE run_id = ? AND key = ?",
 		&stmt);
 
@@ -93,10 +81,11 @@ static int read_summary(struct mk_call *call, struct mk_conn *conn, int64_t run_
 		.id = mk_col_int(stmt, 0),
 		.count = mk_col_int(stmt, 1),
 		.bytes = mk_col_int(stmt, 2),
-		.last = {mk_col_int(stmt, 3), col_double(stmt, 4), mk_col_int(stmt, 5)},
-		.min = col_double(stmt, 6),
+		.last = {mk_col_int(stmt, 3), mk_col_value_minus(stmt, 4, 12, MK_MINUS_LAST),
+			 mk_col_int(stmt, 5)},
+		.min = mk_col_value_minus(stmt, 6, 12, MK_MINUS_MIN),
 		.min_step = mk_col_int(stmt, 7),
-		.max = col_double(stmt, 8),
+		.max = mk_col_value_minus(stmt, 8, 12, MK_MINUS_MAX),
 		.max_step = mk_col_int(stmt, 9),
 		.head = mk_col_int(stmt, 10),
 		.mixed = mk_col_int(stmt, 11),
@@ -110,12 +99,12 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t run
 {
 	static const char insert[] =
 		"INSERT INTO metrics (run_id, key, count, bytes, last_step, last_value, last_time,"
-		" min, min_step, max, max_step, head, mixed)"
-		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+		" min, min_step, max, max_step, head, mixed, minus)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 	static const char update[] =
 		"UPDATE metrics SET count = ?3, bytes = ?4, last_step = ?5, last_value = ?6,"
 		" last_time = ?7, min = ?8, min_step = ?9, max = ?10, max_step = ?11, head = ?12,"
-		" mixed = ?13 WHERE id = ?1";
+		" mixed = ?13, minus = ?14 WHERE id = ?1";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn, s->id ? update : insert, &stmt);
 
@@ -127,14 +116,17 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t run
 	mk_bind_int(stmt, 3, s->count);
 	mk_bind_int(stmt, 4, s->bytes);
 	mk_bind_int(stmt, 5, s->last.step);
-	bind_double(stmt, 6, s->last.value);
+	mk_bind_value(stmt, 6, s->last.value);
 	mk_bind_int(stmt, 7, s->last.time);
-	bind_double(stmt, 8, s->min);
+	mk_bind_value(stmt, 8, s->min);
 	mk_bind_int(stmt, 9, s->min_step);
-	bind_double(stmt, 10, s->max);
+	mk_bind_value(stmt, 10, s->max);
 	mk_bind_int(stmt, 11, s->max_step);
 	mk_bind_int(stmt, 12, s->head);
 	mk_bind_int(stmt, 13, s->mixed);
+	mk_bind_int(stmt, 14, (mk_is_minus_zero(s->last.value) ? MK_MINUS_LAST : 0) |
+				      (mk_is_minus_zero(s->min) ? MK_MINUS_MIN : 0) |
+				      (mk_is_minus_zero(s->max) ? MK_MINUS_MAX : 0));
 	r = mk_exec(call, stmt);
 	if (r == 0 && !s->id)
 		s->id = mk_last_id(conn);
@@ -198,14 +190,15 @@ static int learn_order(struct mk_call *call, struct mk_conn *conn, struct summar
 	struct summary walk = {.head = -1};
 	size_t n = 0, cap = 0;
 	int r = mk_prepare(call, conn,
-			   "SELECT step, value, time FROM points WHERE metric_id = ? ORDER BY seq",
+			   "SELECT step, value, time, minus FROM points WHERE metric_id = ?"
+			   " ORDER BY seq",
 			   &stmt);
 
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, s->id);
 	while ((r = mk_step(call, stmt)) > 0) {
-		struct mk_point point = {mk_col_int(stmt, 0), col_double(stmt, 1),
+		struct mk_point point = {mk_col_int(stmt, 0), mk_col_value_minus(stmt, 1, 3, 1),
 					 mk_col_int(stmt, 2)};
 		int64_t late = place(&walk, &point);
 
@@ -252,7 +245,7 @@ static int among_late(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	mk_bind_int(stmt, 1, id);
 	mk_bind_int(stmt, 2, point->time);
 	mk_bind_int(stmt, 3, point->step);
-	bind_double(stmt, 4, point->value);
+	mk_bind_value(stmt, 4, point->value);
 	return mk_step(call, stmt);
 }
 
@@ -273,7 +266,7 @@ static int in_order_at(struct mk_call *call, struct mk_stmt *stmt, int64_t id, i
 
 		int64_t late = mk_col_int(stmt, 3);
 
-		*ret = (struct mk_point){mk_col_int(stmt, 0), col_double(stmt, 1),
+		*ret = (struct mk_point){mk_col_int(stmt, 0), mk_col_value(stmt, 1),
 					 mk_col_int(stmt, 2)};
 		mk_rewind(stmt);
 		if (!late)
@@ -338,17 +331,21 @@ static int insert_points(struct mk_call *call, struct mk_conn *conn, int64_t id,
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "INSERT INTO points (metric_id, seq, step, value, time, late)"
-			   " VALUES (?, ?, ?, ?, ?, ?)",
+			   "INSERT INTO points (metric_id, seq, step, value, time, late, minus)"
+			   " VALUES (?, ?, ?, ?, ?, ?, ?)",
 			   &stmt);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		mk_bind_int(stmt, 1, id);
 		mk_bind_int(stmt, 2, first + (int64_t)i);
 		mk_bind_int(stmt, 3, points[i].point.step);
-		bind_double(stmt, 4, points[i].point.value);
+		mk_bind_value(stmt, 4, points[i].point.value);
 		mk_bind_int(stmt, 5, points[i].point.time);
 		mk_bind_int(stmt, 6, points[i].late);
+		if (mk_is_minus_zero(points[i].point.value))
+			mk_bind_int(stmt, 7, 1);
+		else
+			mk_bind_null(stmt, 7);
 		r = mk_step(call, stmt);
 		mk_rewind(stmt);
 	}

@@ -43,8 +43,6 @@ static bool parse_double(const char *word, double *ret)
 		return false;
 	if (isnan(*ret))
 		*ret = NAN;
-	if (*ret == 0)
-		*ret = 0; /* the database does not tell -0.0 from 0 */
 	return true;
 }
 

@@ -302,6 +302,8 @@ static int write_points(struct mk_call *call, struct mk_conn *conn, void *arg)
 		step = point->has_step ? point->step : any ? step + 1 : 0;
 		/* as the store will give it back */
 		row->point = (struct mk_point){step, point->value, time / MK_T_TICK * MK_T_TICK};
+		if (row->point.value == 0)
+			row->point.value = 0; /* neither does the outbox tell -0.0 from 0 */
 		r = mk_outbox_put(call, conn, row);
 		if (r < 0)
 			return r;

@@ -106,7 +106,7 @@ int mk_track_tag_remove(struct mk_call *call, struct mantik *m, int64_t id,
 
 struct mk_track_metric {
 	const char *key;
-	struct mk_point point; /* value never -0.0 */
+	struct mk_point point;
 	const char *model_id, *dataset_name, *dataset_digest; /* NULL: none */
 };
 struct mk_track_batch {

@@ -5,9 +5,8 @@
  */
 #include "domain/track.h"
 
-#include <math.h>
-
 #include "domain/domain.h"
+#include "domain/logged.h"
 
 struct key {
 	int64_t id, count;
@@ -39,7 +38,7 @@ static struct mk_point row(struct mk_stmt *stmt)
 {
 	return (struct mk_point){
 		.step = mk_col_int(stmt, 0),
-		.value = mk_col_null(stmt, 1) ? NAN : mk_col_double(stmt, 1),
+		.value = mk_col_value_minus(stmt, 1, 3, 1),
 		.time = mk_col_int(stmt, 2),
 	};
 }
@@ -47,9 +46,9 @@ static struct mk_point row(struct mk_stmt *stmt)
 int mk_track_history(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key,
 		     int64_t offset, int64_t limit, mk_track_point *emit, void *arg)
 {
-	static const char as_it_lies[] = "SELECT step, value, time FROM points WHERE metric_id = ?1"
+	static const char as_it_lies[] = "SELECT step, value, time, minus FROM points WHERE metric_id = ?1"
 					 " AND seq >= ?2 ORDER BY seq LIMIT ?3";
-	static const char sorted[] = "SELECT step, value, time FROM points WHERE metric_id = ?1"
+	static const char sorted[] = "SELECT step, value, time, minus FROM points WHERE metric_id = ?1"
 				     " ORDER BY time, step, ifnull(value, 0) LIMIT ?3 OFFSET ?2";
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct key found = {};
@@ -128,7 +127,7 @@ static int pick(struct mk_call *call, struct mantik *m, const struct key *key, i
 		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 
 		r = mk_db_read(call, m->db,
-			       "SELECT step, value, time FROM points WHERE metric_id = ? AND seq = ?",
+			       "SELECT step, value, time, minus FROM points WHERE metric_id = ? AND seq = ?",
 			       &stmt);
 		if (r < 0)
 			return r;
@@ -147,9 +146,9 @@ static int pick(struct mk_call *call, struct mantik *m, const struct key *key, i
 int mk_track_sample(struct mk_call *call, struct mantik *m, int64_t run_id, const char *key,
 		    const struct mk_track_sample *sample, mk_track_point *emit, void *arg)
 {
-	static const char as_it_lies[] = "SELECT step, value, time FROM points WHERE metric_id = ?1"
+	static const char as_it_lies[] = "SELECT step, value, time, minus FROM points WHERE metric_id = ?1"
 					 " AND step BETWEEN ?2 AND ?3 ORDER BY seq";
-	static const char sorted[] = "SELECT step, value, time FROM points WHERE metric_id = ?1"
+	static const char sorted[] = "SELECT step, value, time, minus FROM points WHERE metric_id = ?1"
 				     " AND step BETWEEN ?2 AND ?3"
 				     " ORDER BY step, time, ifnull(value, 0), value IS NULL";
 	struct mk_track_sample range = *sample;

@@ -7,10 +7,10 @@
 #include "domain/track.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/logged.h"
 #include "domain/track_row.h"
 
 enum { TEXT_LIMIT = 16 << 20 };
@@ -106,8 +106,8 @@ static int put_model_point(struct mk_call *call, struct mk_conn *conn, int64_t r
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
 			   "INSERT INTO model_points (model_id, run_id, key, step, time, value,"
-			   " dataset_name, dataset_digest)"
-			   " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS (SELECT 1 FROM"
+			   " dataset_name, dataset_digest, minus)"
+			   " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE NOT EXISTS (SELECT 1 FROM"
 			   " model_points WHERE model_id = ?1 AND key = ?3 AND step = ?4"
 			   " AND time = ?5 AND run_id = ?2 AND value IS ?6 AND dataset_name = ?7"
 			   " AND dataset_digest = ?8)",
@@ -120,12 +120,13 @@ static int put_model_point(struct mk_call *call, struct mk_conn *conn, int64_t r
 	mk_bind_text(stmt, 3, metric->key);
 	mk_bind_int(stmt, 4, metric->point.step);
 	mk_bind_int(stmt, 5, metric->point.time);
-	if (isnan(metric->point.value))
-		mk_bind_null(stmt, 6);
-	else
-		mk_bind_double(stmt, 6, metric->point.value);
+	mk_bind_value(stmt, 6, metric->point.value);
 	mk_bind_text(stmt, 7, metric->dataset_name ? metric->dataset_name : "");
 	mk_bind_text(stmt, 8, metric->dataset_digest ? metric->dataset_digest : "");
+	if (mk_is_minus_zero(metric->point.value))
+		mk_bind_int(stmt, 9, 1);
+	else
+		mk_bind_null(stmt, 9);
 	return mk_exec(call, stmt);
 }
 

@@ -261,7 +261,7 @@ static int by_point(const void *a, const void *b)
 	return i < j ? -1 : i > j;
 }
 
-/* As the database has it: one NaN, no -0.0, and a time. */
+/* What is compared: one NaN, one zero, and a time. */
 static struct mk_point plain(struct mk_point point)
 {
 	if (isnan(point.value))
@@ -343,7 +343,7 @@ static int append(struct mk_call *call, struct mk_conn *conn, void *arg)
 		struct mk_point point = plain(a->v[i]);
 
 		if (!is_here(have, used, n, &point))
-			points[k++] = (struct mk_logged){point.value, point.step, point.time, true};
+			points[k++] = (struct mk_logged){a->v[i].value, point.step, point.time, true};
 	}
 	return r < 0 ? r : mk_metric_append(call, conn, a->run_id, a->key, points, k);
 }

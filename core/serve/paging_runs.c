@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "domain/logged.h"
 #include "domain/search.h"
 #include "domain/track.h"
 
@@ -52,7 +53,7 @@ static void put_metric(struct mk_buf *out, struct mk_stmt *row)
 	if (mk_col_null(row, 1))
 		(void)mk_buf_puts(out, "\"NaN\"");
 	else
-		serve_put_number(out, mk_col_double(row, 1));
+		serve_put_number(out, mk_col_value_minus(row, 1, 4, MK_MINUS_LAST));
 	put_int(out, ",\"timestamp\":", ms_of(mk_col_int(row, 2)));
 	put_int(out, ",\"step\":", mk_col_int(row, 3));
 	(void)mk_buf_putc(out, '}');
@@ -121,7 +122,8 @@ static void put_model_out(struct mk_buf *out, struct mk_stmt *row)
 
 static const struct part parts[] = {
 	{",\"data\":{", "metrics", "",
-	 "SELECT key, last_value, last_time, last_step FROM metrics WHERE run_id = ? ORDER BY key",
+	 "SELECT key, last_value, last_time, last_step, minus FROM metrics WHERE run_id = ?"
+	 " ORDER BY key",
 	 put_metric},
 	{"", "params", "", "SELECT key, value FROM params WHERE run_id = ? ORDER BY key", put_value},
 	{"", "tags", "}", "SELECT key, value FROM tags WHERE run_id = ? ORDER BY key", put_value},

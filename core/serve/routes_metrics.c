@@ -54,8 +54,6 @@ static int read_metric(struct serve_request *rq, const char *path, struct mk_tra
 				  "(value=%g). Timestamp must be a nonnegative number of milliseconds "
 				  "since 1970, at most the year 2262",
 				  (long long)ms, to->key, to->point.value);
-	if (to->point.value == 0)
-		to->point.value = 0; /* not -0.0 */
 	if (to->model_id && !*to->model_id)
 		to->model_id = NULL;
 	return 0;

@@ -73,12 +73,20 @@ def test_answers_are_those_of_mlflow(ours, real):
 
 
 def test_numbers_that_mlflow_loses(rest):
-    """Infinity stays what it is; what is no JSON is refused and not stored as 0."""
+    """Infinity and -0.0 stay what they are; what is no JSON is refused and not stored as 0."""
     run = rest.run()
-    for i, value in enumerate(("Infinity", "-Infinity", "NaN", 1e308)):
+    for i, value in enumerate(("Infinity", "-Infinity", "NaN", 1e308, 0.0, -0.0, -0.0)):
         rest.post("runs/log-metric", run_id=run, key="m", value=value, timestamp=T, step=i)
-    points = rest.get("metrics/get-history", run_id=run, metric_key="m")["metrics"]
-    assert [p["value"] for p in points] == ["Infinity", "-Infinity", "NaN", 1e308]
+    rest.post("runs/log-metric", run_id=run, key="m", value=-0.0, timestamp=T, step=6)  # again
+    many = "/api/2.0/mlflow/metrics/get-history-bulk"
+    for path, fields in (("metrics/get-history", {"run_id": run}), (many, {"run_id": run}),
+                         ("metrics/get-history-bulk-interval", {"run_ids": run, "max_results": 50})):
+        points = rest.get(path, metric_key="m", **fields)["metrics"]
+        assert [str(float(p["value"])) for p in points] == \
+            ["inf", "-inf", "nan", "1e+308", "0.0", "-0.0", "-0.0"], path
+    page = rest.post("runs/search", experiment_ids=["0"])["runs"]
+    for answer in (rest.get("runs/get", run_id=run)["run"], *[r for r in page if r["info"]["run_id"] == run]):
+        assert str(answer["data"]["metrics"][0]["value"]) == "-0.0"
     status, _ = rest.raw("POST", "runs/log-metric",
                          '{"run_id": "%s", "key": "bare", "value": NaN, "timestamp": 5}' % run)
     assert status == 400

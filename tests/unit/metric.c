@@ -58,7 +58,7 @@ static void lines_are_parsed(void)
 		{"1 nan", NULL, NAN, 1, 0, true},
 		{"1 -inf", NULL, -INFINITY, 1, 0, true},
 		{"1 NaN", NULL, NAN, 1, 0, true},
-		{"-0.0", NULL, 0, 0, 0, false},
+		{"-0.0", NULL, -0.0, 0, 0, false},
 		{"1 2 2023-11-14T22:13:20Z", NULL, 2, 1, INT64_C(1700000000) * MK_SEC, true},
 		{"1 2 2023-11-14T23:13:20.25+01:00", NULL, 2, 1, INT64_C(1700000000250) * MK_MS,
 		 true},
@@ -91,7 +91,7 @@ static void lines_are_parsed(void)
 		if (r < 0 || cases[i].why)
 			continue;
 		CHECK(isnan(cases[i].value) ? isnan(point.value) : point.value == cases[i].value);
-		CHECK(!signbit(point.value) || point.value < 0);
+		CHECK_INT(!signbit(point.value), !signbit(cases[i].value));
 		CHECK_INT(point.step, cases[i].step);
 		CHECK_INT(point.time, cases[i].time);
 		CHECK_INT(point.has_step, cases[i].has_step);
@@ -120,6 +120,31 @@ static void history_has_the_length_it_says(void)
 	CHECK_INT(metric.last.step, 5);
 	CHECK(metric.min == -INFINITY && metric.min_step == 5);
 	CHECK(metric.max == 0.1 && metric.max_step == 1);
+}
+
+static void minus_zero_is_kept(void)
+{
+	RUN_OF(p, id);
+	_cleanup_free_ char *text = NULL;
+	_cleanup_(mk_metric_free) struct mk_metric metric = {};
+	_cleanup_buf_ struct mk_buf table = MK_BUF(1000);
+
+	/* Each write reads the summary of the one before. */
+	CHECK_INT(log_text(&p, id, "z", "1 -0.0 1700000000"), 0);
+	CHECK_INT(log_text(&p, id, "z", "2 1 1700000000\n3 -0 1700000000"), 0);
+	CHECK_INT(log_text(&p, id, "z", "0 0 1700000000\n-1 nan 1700000000"), 0);
+	text = history(&p, id, "z");
+	CHECK_TEXT(text, "1\t-0\t2023-11-14T22:13:20.000Z\n2\t1\t2023-11-14T22:13:20.000Z\n"
+			 "3\t-0\t2023-11-14T22:13:20.000Z\n0\t0\t2023-11-14T22:13:20.000Z\n"
+			 "-1\tnan\t2023-11-14T22:13:20.000Z\n");
+	CHECK_INT(mk_run_metrics_table(&p.call, p.m, id, &table), 0);
+	CHECK(strstr(mk_buf_text(&table), "z\t-0\t3\t2023-11-14T22:13:20.000Z\t-0\t1\t1\t2\t5\n"));
+	CHECK_INT(mk_run_metric(&p.call, p.m, id, "z", &metric), 0);
+	CHECK(signbit(metric.last.value) && signbit(metric.min) && !signbit(metric.max));
+	CHECK_INT(log_text(&p, id, "z", "4 0 1700000000"), 0);
+	mk_metric_free(&metric);
+	CHECK_INT(mk_run_metric(&p.call, p.m, id, "z", &metric), 0);
+	CHECK(!signbit(metric.last.value) && signbit(metric.min));
 }
 
 static void an_older_length_gives_the_beginning(void)
@@ -283,6 +308,7 @@ int main(void)
 {
 	return RUN(TEST(lines_are_parsed), TEST(history_has_the_length_it_says),
 		   TEST(an_older_length_gives_the_beginning), TEST(steps_go_on),
+		   TEST(minus_zero_is_kept),
 		   TEST(bad_lines_change_nothing), TEST(table_of_metrics),
 		   TEST(harvest_takes_each_line_once), TEST(endless_line_is_given_up),
 		   TEST(long_history_is_exact));

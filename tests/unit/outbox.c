@@ -188,6 +188,10 @@ static void shown_at_once_and_sent_once(void)
 	CHECK_HISTORY(&p, run, "loss", "0\t0.5 1\t0.25 7\t0.125 8\t0.0625 ");
 	CHECK_INT(send(&p), 0);
 	CHECK_INT(t->said, 3);
+	/* a zero has no sign on its way */
+	CHECK_INT(log_lines(&p, run, "zero", "-0.0\n"), 0);
+	CHECK_HISTORY(&p, run, "zero", "0\t0 ");
+	CHECK_INT(send(&p), 0);
 	/* the same again is nothing */
 	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
 	CHECK_INT(unsent(&p, run), 0);

@@ -252,3 +252,5 @@ CREATE TABLE uploads (
 	sent		INTEGER NOT NULL DEFAULT 0,
 	UNIQUE (project_id, place, dir, name)
 ) STRICT;
+
+ALTER TABLE model_points ADD COLUMN minus INTEGER; -- as of points
