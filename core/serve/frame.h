@@ -109,6 +109,7 @@ struct serve_link {
 	bool told;	/* shut down */
 	int64_t since;	/* mono: in this state; a body: this window */
 	int64_t bytes;	/* of the body in this window */
+	char *query;	/* of the request whose head is being read, the poll thread's */
 };
 struct serve_sweep {
 	pthread_mutex_t lock; /* protects all links, and their descriptors against being closed */
@@ -160,6 +161,7 @@ struct exchange {
 	struct mk_call call;
 	struct serve_request rq;
 	struct serve_where where;
+	char *query; /* what stands behind the `?`, as it came, or NULL */
 	struct serve_file file;
 	struct mk_buf out;
 	const struct serve_route *route;
@@ -178,11 +180,23 @@ struct exchange {
 	char id[SERVE_MAX_ID + 1]; /* X-Request-ID */
 };
 
+enum { SERVE_MEMORY = 160 << 10 }; /* of a connection: its head, the next piece of its body */
+
 /* head.c: errors are told to the client as a handler's are. */
 const char *serve_header(struct exchange *x, const char *name);
 /* Host, Origin, token. */
 int serve_may_ask(struct exchange *x, const char *raw) _must_check_;
 int serve_find_route(struct exchange *x, const char *raw) _must_check_;
+/*
+ * libmicrohttpd's callback before it takes a request line apart. It would keep 64 bytes of a
+ * connection's memory for each argument, and where that is used up 0.9.75 answers nothing at all; so
+ * it is shown no query, and we keep it: as long as a request line may be, there is an answer.
+ */
+void *serve_take_query(void *cls, const char *uri, struct MHD_Connection *conn);
+/* False: the head takes so much of the connection's memory that no answer would fit beside it (told
+ * already, past libmicrohttpd, which would only close the connection). More than that it refuses
+ * itself, with 414 or 431. */
+bool serve_head_fits(struct exchange *x, const char *url) _must_check_;
 /* Of a route that is no sink: the arguments of a GET are read, else a JSON body of a bearable size is
  * announced. */
 int serve_check_body(struct exchange *x) _must_check_;

@@ -10,24 +10,67 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+
+/* For the head of an answer: the name of a file, escaped, is the longest in it. */
+enum { ROOM = 4096 };
 
 const char *serve_header(struct exchange *x, const char *name)
 {
 	return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name);
 }
 
-static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind, const char *key,
-				    size_t key_len, const char *value, size_t value_len)
+void *serve_take_query(void *cls, const char *uri, struct MHD_Connection *conn)
 {
-	struct exchange *x = arg;
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct serve_link *link = info->socket_context;
+	char *query = strchr(uri, '?'); /* in the connection's own memory, which may be written */
+
+	free(link->query);
+	link->query = query ? mk_strdup(query + 1) : NULL;
+	if (query && query[1])
+		query[1] = 0;
+	return NULL;
+}
+
+/* Generously: 64 bytes for each field, its text and what is between them. */
+static enum MHD_Result weigh(void *arg, enum MHD_ValueKind kind, const char *key, size_t key_len,
+			     const char *value, size_t value_len)
+{
+	*(size_t *)arg += 64 + key_len + value_len + 8;
+	return MHD_YES;
+}
+
+bool serve_head_fits(struct exchange *x, const char *url)
+{
+	static const char body[] = "{\"error_code\":\"INVALID_PARAMETER_VALUE\","
+				   "\"message\":\"the head of a request is too long\"}";
+	size_t weight = strlen(url) + (x->query ? strlen(x->query) : 0);
+	char answer[512];
+
+	(void)MHD_get_connection_values_n(x->conn, MHD_HEADER_KIND | MHD_COOKIE_KIND, weigh, &weight);
+	if (weight < SERVE_MEMORY - ROOM)
+		return true;
+
+	int n = snprintf(answer, sizeof(answer),
+			 "HTTP/1.1 431 Request Header Fields Too Large\r\n"
+			 "Content-Type: application/json\r\nConnection: close\r\n"
+			 "Content-Length: %zu\r\n\r\n%s",
+			 strlen(body), body);
+
+	(void)send(x->link->fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return false;
+}
+
+static int add_argument(struct exchange *x, const char *key, size_t key_len, const char *value,
+			size_t value_len)
+{
 	_cleanup_buf_ struct mk_buf name = MK_BUF(1 << 16), text = MK_BUF(1 << 16);
 
-	if (serve_decode(key, key_len, &name) < 0 ||
-	    serve_decode(value ? value : "", value ? value_len : 0, &text) < 0) {
-		x->result = serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
-				       "an argument of the query is not UTF-8, or holds a NUL");
-		return MHD_NO;
-	}
+	if (serve_decode(key, key_len, &name) < 0 || serve_decode(value, value_len, &text) < 0)
+		return serve_fail(&x->rq, "INVALID_PARAMETER_VALUE",
+				  "an argument of the query is not UTF-8, or holds a NUL");
 
 	json_t *old = json_object_get(x->rq.in, mk_buf_text(&name));
 	json_t *new = json_stringn(mk_buf_text(&text), text.len);
@@ -43,7 +86,25 @@ static enum MHD_Result add_argument(void *arg, enum MHD_ValueKind kind, const ch
 	} else {
 		(void)json_object_set_new(x->rq.in, mk_buf_text(&name), new);
 	}
-	return MHD_YES;
+	return 0;
+}
+
+/* `a=1&b=2`, a plus is a blank. */
+static int read_query(struct exchange *x)
+{
+	int r = 0;
+
+	for (char *s = x->query; s && *s; s++)
+		if (*s == '+')
+			*s = ' ';
+	for (const char *s = x->query; r == 0 && s && *s;) {
+		size_t n = strcspn(s, "&"), key = strcspn(s, "&=");
+
+		if (n)
+			r = add_argument(x, s, key, s + key + (key < n), n - key - (key < n));
+		s += n + (s[n] == '&');
+	}
+	return r;
 }
 
 /* `Bearer <token>`, or Basic with any name and the token as password. */
@@ -153,8 +214,7 @@ int serve_check_body(struct exchange *x)
 		x->rq.in = json_object();
 		if (!x->rq.in)
 			return mk_fail(&x->call, ENOMEM, "out of memory");
-		(void)MHD_get_connection_values_n(x->conn, MHD_GET_ARGUMENT_KIND, add_argument, x);
-		return x->result;
+		return read_query(x);
 	}
 	if (!type || strncasecmp(type, json, strlen(json)) != 0 ||
 	    (type[strlen(json)] && !strchr("; ", type[strlen(json)])))

@@ -24,7 +24,7 @@
 
 #include <mantik/trace.h>
 
-enum { PIECE = 1 << 20, POLL_THREADS = 2, MEMORY = 160 << 10, MAX_OUT = 256 << 20 };
+enum { PIECE = 1 << 20, POLL_THREADS = 2, MAX_OUT = 256 << 20 };
 
 /* Back to its poll thread, which may be done with x before this returns. Leaving the list and being
  * resumed is one thing for serve_http_stop(). */
@@ -213,6 +213,7 @@ static struct exchange *exchange_new(struct serve *serve, struct MHD_Connection 
 	x->serve = serve;
 	x->conn = conn;
 	x->link = info->socket_context;
+	x->query = mk_steal(&x->link->query);
 	x->since = mk_now_mono();
 	x->body = MK_BUF(serve->limits.body);
 	x->out = MK_BUF(MAX_OUT);
@@ -270,7 +271,7 @@ static enum MHD_Result head(struct exchange *x, const char *raw)
 	}
 	x->step = STEP_BODY;
 	if (x->route->sink)
-		x->body.limit = PIECE + MEMORY;
+		x->body.limit = PIECE + SERVE_MEMORY;
 	return x->route->sink ? hand_over(x, STEP_BEGIN) : MHD_YES;
 }
 
@@ -314,7 +315,7 @@ static enum MHD_Result heard(void *cls, struct MHD_Connection *conn, const char 
 
 	if (!x) {
 		x = *ret = exchange_new(cls, conn, method);
-		return x ? head(x, url) : MHD_NO;
+		return x && serve_head_fits(x, url) ? head(x, url) : MHD_NO;
 	}
 	if (x->step == STEP_READY)
 		return answer(x);
@@ -369,6 +370,7 @@ static void completed(void *cls, struct MHD_Connection *conn, void **con_cls,
 	mk_closep(&x->file.fd);
 	free(x->file.name);
 	serve_where_free(&x->where);
+	free(x->query);
 	mk_call_done(&x->call);
 	free(x);
 	atomic_fetch_sub(&serve->under_way, 1);
@@ -407,10 +409,11 @@ int serve_http_start(struct mk_call *call, struct serve *serve, int fd)
 		NULL, heard, serve, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)POLL_THREADS,
 		MHD_OPTION_CONNECTION_LIMIT, serve->limits.connections,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVE_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
 		(unsigned)(serve->limits.idle / MK_SEC), MHD_OPTION_NOTIFY_COMPLETED, completed,
 		serve, MHD_OPTION_NOTIFY_CONNECTION, connected, serve,
-		MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
+		MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+		serve_take_query, NULL, MHD_OPTION_END);
 	if (!serve->daemon) {
 		close(fd);
 		return mk_fail(call, ENOMEM, "the tracking server cannot be started");

@@ -25,7 +25,7 @@ enum { FIRST_PORT = 20000, PORTS = 10000, TRIES = 200, BACKLOG = 1024 };
 /*
  * body: log-inputs may carry a data set's profile of 16 MiB, its schema and its source, escaped;
  * nothing else has 1 MiB (1000 metrics have 150 KiB). connections: 64 clients with 4 each, twice; a
- * pool of 160 KiB each, which a query of 1000 runs fits in. idle: the reference client keeps
+ * pool of 160 KiB each (SERVE_MEMORY), which a query of 3500 runs fits in. idle: the reference client keeps
  * connections between calls; one that is closed at the wrong moment is a request sent twice.
  * swallow, window, rate: as slow as a remote may be to us.
  */

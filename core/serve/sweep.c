@@ -149,6 +149,7 @@ void serve_link_free(struct serve_sweep *s, struct serve_link *link)
 		link->next->prev = link->prev;
 	s->n--;
 	pthread_mutex_unlock(&s->lock);
+	free(link->query);
 	free(link);
 }
 

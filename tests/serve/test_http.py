@@ -154,6 +154,25 @@ def test_an_endless_head_is_refused(server):
     assert server.ask("GET", "/health")[0] == 200
 
 
+def test_a_head_of_any_length_has_an_answer(server):
+    """However long, of however many fields: at no length is the connection closed in silence."""
+    def ask(path, fields=""):
+        with socket.create_connection(("127.0.0.1", server.port), 20) as s:
+            s.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+                      f"Authorization: Bearer {server.token}\r\n{fields}\r\n".encode())
+            return s.recv(12)[9:]
+    many = "".join(f"&run_ids={i:032x}" for i in range(3500))
+    status, _, body = server.ask("GET", "/api/2.0/mlflow/metrics/get-history-bulk-interval"
+                                 f"?metric_key=m&max_results=10{many}")
+    assert status == 400 and b"3500" in body
+    assert ask("/health?" + "a&" * 20000) == b"200"
+    for n in (*range(159000, 165000, 60), 500000):
+        assert ask("/health?" + "y" * n) in (b"400", b"414", b"431"), n
+        assert ask("/health", f"X: {'y' * n}\r\n") in (b"200", b"431"), n
+    for n in range(1900, 2400, 2):
+        assert ask("/health", "".join(f"X-{i}: y\r\n" for i in range(n))) in (b"200", b"431"), n
+
+
 def test_slow_loris_keeps_nobody_out(server):
     """1000 connections that never finish a head; whoever asks is answered at once."""
     crowd, keep = [], server.connection()
