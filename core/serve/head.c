@@ -107,6 +107,13 @@ static int read_query(struct exchange *x)
 	return r;
 }
 
+static void wipe(char *secret)
+{
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	MHD_free(secret);
+}
+
 /* `Bearer <token>`, or Basic with any name and the token as password. */
 static bool has_token(struct exchange *x)
 {
@@ -126,8 +133,10 @@ static bool has_token(struct exchange *x)
 
 	if (password)
 		good = serve_same_secret(x->serve->token, password);
-	MHD_free(user);
-	MHD_free(password);
+	/* Who takes the one for the other has his token in the wrong one. What libmicrohttpd keeps of
+	 * the head itself is wiped with the end of the request. */
+	wipe(user);
+	wipe(password);
 	return good;
 }
 
