@@ -178,7 +178,7 @@ static int insert_row(struct mk_call *call, struct mk_conn *conn, struct make *m
 		r = mk_prepare(call, conn,
 			       "INSERT INTO runs (uid, project_id, experiment_id, name, dir, status,"
 			       " site, submitted, started, changed, user, spec_len, artifact_uri, api)"
-			       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'mlflow', ?7, ?8, ?7, ?9, 0, ?10, 1)",
+			       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'mlflow', ?7, ?8, ?11, ?9, 0, ?10, 1)",
 			       &stmt);
 	if (r < 0)
 		return r;
@@ -188,10 +188,12 @@ static int insert_row(struct mk_call *call, struct mk_conn *conn, struct make *m
 	mk_bind_text(stmt, 4, make->name);
 	mk_bind_text(stmt, 5, dir);
 	mk_bind_int(stmt, 6, MK_RUNNING);
-	mk_bind_int(stmt, 7, mk_now_real());
+	/* Nobody waited for it. */
+	mk_bind_int(stmt, 7, make->new->start ? make->new->start : mk_now_real());
 	mk_bind_int(stmt, 8, make->new->start);
 	mk_bind_text(stmt, 9, make->user);
 	mk_bind_text(stmt, 10, uri);
+	mk_bind_int(stmt, 11, mk_now_real());
 	r = mk_exec(call, stmt);
 	if (r == 0)
 		make->id = mk_last_id(conn);

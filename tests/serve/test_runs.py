@@ -168,6 +168,7 @@ def test_a_run_is_a_run_of_the_tree(ours, platform):
         facts = json.loads(read(here, "info.json"))
         assert facts["parent"] == f"parent.{parent[:8]}" and facts["commit"] == "ab" * 20
         assert facts["datasets"][0]["name"] == "tweets" and facts["site"] == "mlflow"
+        assert facts["submitted"] == facts["started"] == "2023-11-14T22:13:20.000Z"  # nobody waited
         assert f"a%2Fb c.{run[:8]}" in json.loads(
             read(runs, f"parent.{parent[:8]}", "info.json"))["children"]
         wait = platform.start("cat", f"{here}/wait")
