@@ -63,16 +63,37 @@ def starter(*args, version=NEWEST, cwd=None, **env):
 class Server:
     """A running server: url, version, user, password, log; ids: of the seeded data."""
 
+    made = {}  # (version, options): (folder, ids): seeded once, then copied
+
     def __init__(self, folder, version, options):
         self.folder = folder
+        # Without the proxy its database names the folder it is in.
+        copied = "--no-artifacts" not in options
+        first, ids = self.made.get((version, options), (None, None))
+        if first and copied:
+            shutil.copytree(first, folder)
         facts = starter("start", folder, str(free_port()), *options, version=version)
         self.__dict__.update(facts)
+        served("mlflow", self.version)
+        if first and copied:
+            self.ids = ids
+            return
         login = {}
         if "--auth" in options:
             login = {"MLFLOW_TRACKING_USERNAME": facts["user"],
                      "MLFLOW_TRACKING_PASSWORD": facts["password"]}
-        served("mlflow", self.version)
         self.ids = starter("seed", self.url, version=version, **login)
+        if copied:
+            self.made[version, options] = self.copy(folder), self.ids
+
+    @staticmethod
+    def copy(folder):
+        """What it has been told, without the process: nobody asks it anything now."""
+        first = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
+        atexit.register(shutil.rmtree, first, True)
+        shutil.copytree(folder, first, dirs_exist_ok=True, ignore=shutil.ignore_patterns(
+            "mlflow.pid", "mlflow.env", "mlflow.log", "lock"))
+        return first
 
 
 @contextlib.contextmanager
