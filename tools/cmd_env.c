@@ -49,6 +49,8 @@ static int put_tracking(struct ctl *ctl, const struct mk_run *run, const char *p
 
 	if (r < 0)
 		return r;
+	if (run->id) /* as a job's: the server knows who asks */
+		(void)mk_buf_printf(&token, ".%s", run->uid);
 	put(out, "MLFLOW_TRACKING_URI", mk_buf_text(&url));
 	put(out, "MLFLOW_TRACKING_TOKEN", mk_buf_text(&token));
 	put(out, "MLFLOW_TRACKING_USERNAME", user ? user->pw_name : "mantik");

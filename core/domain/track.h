@@ -103,6 +103,10 @@ int mk_track_run_delete(struct mk_call *call, struct mantik *m, int64_t id) _mus
 int mk_track_run_restore(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_track_tag_remove(struct mk_call *call, struct mantik *m, int64_t id,
 			const char *key) _must_check_;
+/* Into another experiment of its project; its files stay where they are. EINVAL: of another project,
+ * or deleted. */
+int mk_track_run_move(struct mk_call *call, struct mantik *m, int64_t id,
+		      int64_t experiment_id) _must_check_;
 
 struct mk_track_metric {
 	const char *key;

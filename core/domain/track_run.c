@@ -423,3 +423,38 @@ int mk_track_tag_remove(struct mk_call *call, struct mantik *m, int64_t id, cons
 
 	return mk_domain_write(call, m, MK_KILLSAFE, remove_tag, &u);
 }
+
+struct move {
+	int64_t id, experiment_id;
+};
+
+static int move(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	const struct move *to = arg;
+	struct mk_track_row run = {};
+	int64_t is_fit = 0;
+	int r = mk_track_look(call, conn, to->id, true, &run);
+
+	if (r < 0 || run.experiment_id == to->experiment_id)
+		return r;
+	r = mk_domain_int(call, conn,
+			  "SELECT count(*) FROM experiments WHERE id = ?1 AND project_id = ?2"
+			  " AND deleted = 0 AND remote_id IS NULL",
+			  to->experiment_id, run.project_id, &is_fit);
+	if (r > 0 && !is_fit)
+		return mk_fail(call, EINVAL,
+			       "Run %s cannot be moved to experiment %lld: it is deleted, or of "
+			       "another project.",
+			       run.uid, (long long)to->experiment_id);
+	if (r > 0)
+		r = mk_domain_run(call, conn, "UPDATE runs SET experiment_id = ?2 WHERE id = ?1",
+				  run.id, to->experiment_id);
+	if (r == 0)
+		r = moved(call, conn, &run);
+	return r < 0 ? r : mk_experiment_touch(call, conn, to->experiment_id, true);
+}
+
+int mk_track_run_move(struct mk_call *call, struct mantik *m, int64_t id, int64_t experiment_id)
+{
+	return mk_domain_write(call, m, MK_KILLSAFE, move, &(struct move){id, experiment_id});
+}

@@ -131,6 +131,26 @@ void serve_link_set(struct serve_sweep *sweep, struct serve_link *link,
 void serve_link_known(struct serve_sweep *sweep, struct serve_link *link);
 void serve_link_moved(struct serve_sweep *sweep, struct serve_link *link, size_t bytes);
 
+/* job.c: what jobs are about to do with their runs. */
+enum { SERVE_JOBS = 64 };
+struct serve_job {
+	char uid[33];
+	char experiment[24]; /* that it asked for by name last, as its scope calls it; "": none */
+	bool several;	     /* and others before */
+	bool told;	     /* that its run is there */
+	int64_t used;	     /* mono */
+};
+struct serve_jobs {
+	pthread_mutex_t lock; /* protects v */
+	struct serve_job v[SERVE_JOBS];
+};
+struct exchange;
+void serve_jobs_init(struct serve_jobs *jobs);
+void serve_jobs_done(struct serve_jobs *jobs);
+/* Around the handler of a request whose scope is known. */
+int serve_job_before(struct exchange *x) _must_check_;
+void serve_job_after(struct exchange *x);
+
 struct serve {
 	struct mantik *m;
 	struct serve_limits limits;
@@ -140,6 +160,7 @@ struct serve {
 	char *token;
 	struct serve_pool pool;
 	struct serve_sweep sweep;
+	struct serve_jobs jobs;
 	_Atomic uint64_t number;
 	_Atomic int64_t last;	  /* mono: of the last request that had the right to ask */
 	_Atomic int under_way;	  /* requests begun and not answered */
@@ -177,6 +198,7 @@ struct exchange {
 	int result;
 	int status;	   /* of the answer, for the trace */
 	int64_t since;
+	char job[33];	   /* the run of the job that asks, or "" */
 	char id[SERVE_MAX_ID + 1]; /* X-Request-ID */
 };
 

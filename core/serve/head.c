@@ -114,6 +114,24 @@ static void wipe(char *secret)
 	MHD_free(secret);
 }
 
+/* The token; a job's ends in its run: <token>.<run id>. */
+static bool is_token(struct exchange *x, const char *text)
+{
+	const char *dot = strchr(text, '.');
+
+	if (!dot || strlen(dot + 1) != sizeof(x->job) - 1 ||
+	    strspn(dot + 1, "0123456789abcdef") != sizeof(x->job) - 1)
+		return serve_same_secret(x->serve->token, text);
+
+	_cleanup_wipe_ struct mk_buf token = MK_BUF_SECRET(256);
+	bool good = mk_buf_put(&token, text, (size_t)(dot - text)) == 0 &&
+		    serve_same_secret(x->serve->token, mk_buf_text(&token));
+
+	if (good)
+		memcpy(x->job, dot + 1, sizeof(x->job));
+	return good;
+}
+
 /* `Bearer <token>`, or Basic with any name and the token as password. */
 static bool has_token(struct exchange *x)
 {
@@ -126,13 +144,13 @@ static bool has_token(struct exchange *x)
 		return false;
 	if (strncasecmp(value, scheme, strlen(scheme)) == 0) {
 		value += strlen(scheme);
-		return serve_same_secret(x->serve->token, value + strspn(value, " "));
+		return is_token(x, value + strspn(value, " "));
 	}
 
 	char *user = MHD_basic_auth_get_username_password(x->conn, &password);
 
 	if (password)
-		good = serve_same_secret(x->serve->token, password);
+		good = is_token(x, password);
 	/* Who takes the one for the other has his token in the wrong one. What libmicrohttpd keeps of
 	 * the head itself is wiped with the end of the request. */
 	wipe(user);

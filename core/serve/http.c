@@ -112,7 +112,13 @@ static int run_handler(struct exchange *x)
 			return r;
 	}
 	r = find_project(x);
-	return r < 0 ? r : x->route->run(&x->rq, &x->ret);
+	if (r == 0)
+		r = serve_job_before(x);
+	if (r == 0)
+		r = x->route->run(&x->rq, &x->ret);
+	if (r == 0)
+		serve_job_after(x);
+	return r;
 }
 
 static int begin_sink(struct exchange *x)

@@ -104,6 +104,7 @@ int serve_open(struct mk_call *call, struct mantik *m, const struct serve_limits
 	serve->token = mk_strdup(token);
 	serve->routes = serve_routes_new(tables);
 	pthread_mutex_init(&serve->lock, NULL);
+	serve_jobs_init(&serve->jobs);
 
 	int r = serve_pool_init(call, &serve->pool);
 
@@ -175,6 +176,7 @@ void serve_stop(struct serve *serve)
 		return; /* a handler that does not end, of a process that does */
 	serve_sweep_done(&serve->sweep);
 	serve_pool_done(&serve->pool);
+	serve_jobs_done(&serve->jobs);
 	pthread_mutex_destroy(&serve->lock);
 	serve_free(serve);
 }

@@ -6,6 +6,7 @@
  *	listen.c       the listener: port, token, beginning and end
  *	http.c	       libmicrohttpd: a request from its first line to the end of its answer
  *	head.c	       who asks, for what
+ *	job.c	       a job that puts its own run into another experiment
  *	ask.c	       what a path, a host, a range, a secret say; pure functions
  *	sweep.c	       connections that take too long to say something
  *	work.c	       the threads handlers run in

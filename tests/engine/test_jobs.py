@@ -42,7 +42,7 @@ def test_the_environment_is_built_not_inherited(engine):
     mlflow = {name: env.pop(name) for name in list(env) if name.startswith("MLFLOW_")}
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/projects/p", mlflow.pop("MLFLOW_TRACKING_URI"))
     token = mlflow["MLFLOW_TRACKING_TOKEN"]
-    assert re.fullmatch("[0-9a-f]{64}", token)
+    assert re.fullmatch("[0-9a-f]{64}." + run.uid, token)
     assert mlflow == {
         "MLFLOW_RUN_ID": run.uid, "MLFLOW_EXPERIMENT_ID": str(run.row()["experiment_id"]),
         "MLFLOW_TRACKING_TOKEN": token, "MLFLOW_TRACKING_USERNAME": me.pw_name,

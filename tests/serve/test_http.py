@@ -340,7 +340,7 @@ def test_a_job_finds_its_run(engine, platform):
     with open(platform.data + "/serve.token") as f:
         token = f.read().strip()
     assert env["MLFLOW_TRACKING_URI"] == address + "/projects/p"
-    assert env["MLFLOW_TRACKING_TOKEN"] == env["MLFLOW_TRACKING_PASSWORD"] == token
+    assert env["MLFLOW_TRACKING_TOKEN"] == env["MLFLOW_TRACKING_PASSWORD"] == f"{token}.{run.uid}"
     assert env["MLFLOW_RUN_ID"] == run.uid
     assert env["MLFLOW_EXPERIMENT_ID"] == str(run.row()["experiment_id"])
     # The token is in the environment and nowhere that is shown.

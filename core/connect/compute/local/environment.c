@@ -95,6 +95,8 @@ static int put_tracking(struct mk_call *call, struct mk_site *site, const struct
 		r = mk_fail(call, ENOENT, "the tracking server does not run");
 	if (r == 0)
 		r = mk_serving_token(call, site->m, &token);
+	if (r == 0 && mk_buf_printf(&token, ".%s", order->key) < 0) /* so that it knows who asks */
+		r = mk_fail(call, ENOMEM, "environment: out of memory");
 	if (r < 0) { /* it is a job all the same */
 		_cleanup_free_ char *why = mk_strf("without MLFLOW_TRACKING_URI: %s",
 						   call->error.text ? call->error.text : "");
