@@ -35,6 +35,11 @@ static void put_run(const struct mk_run *run, struct mk_buf *out)
 	}
 }
 
+static const char *own(const void *arg, const char *name)
+{
+	return getenv(name);
+}
+
 /*
  * What MLflow's clients read. User and password are said besides the token, because else those of
  * ~/.mlflow/credentials would be sent instead of it; the user is also the one of runs they make.
@@ -45,6 +50,7 @@ static int put_tracking(struct ctl *ctl, const struct mk_run *run, const char *p
 	_cleanup_buf_ struct mk_buf url = MK_BUF(MK_LIMIT_TEXT);
 	_cleanup_wipe_ struct mk_buf token = MK_BUF_SECRET(1024);
 	const struct passwd *user = getpwuid(getuid());
+	_cleanup_free_ char *spared = NULL;
 	int r = mantik_serving(&ctl->call, ctl->m, project, &url, &token);
 
 	if (r < 0)
@@ -55,6 +61,8 @@ static int put_tracking(struct ctl *ctl, const struct mk_run *run, const char *p
 	put(out, "MLFLOW_TRACKING_TOKEN", mk_buf_text(&token));
 	put(out, "MLFLOW_TRACKING_USERNAME", user ? user->pw_name : "mantik");
 	put(out, "MLFLOW_TRACKING_PASSWORD", mk_buf_text(&token));
+	if (mantik_serving_no_proxy(own, NULL, &spared) > 0)
+		put(out, "no_proxy", spared);
 	if (run->id)
 		put(out, "MLFLOW_RUN_ID", run->uid);
 	else

@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include <mantik/serve.h>
+
 #include "base/file.h"
 #include "net/http.h"
 
@@ -121,6 +123,46 @@ int mk_serving_url(struct mk_call *call, const struct mantik *m, const char *pro
 		mk_url_put(ret, project, false);
 	}
 	return mk_buf_check(ret) < 0 ? mk_fail(call, ENOMEM, "out of memory") : 0;
+}
+
+/* The lower case one counts where both are set. */
+static const char *either(const char *(*get)(const void *arg, const char *name), const void *arg,
+			  const char *lower, const char *upper)
+{
+	const char *value = get(arg, lower);
+
+	if (!value || !*value)
+		value = get(arg, upper);
+	return value && *value ? value : NULL;
+}
+
+static bool listed(const char *list, const char *host)
+{
+	for (const char *p = list; *p; p += strspn(p, ", ")) {
+		size_t n = strcspn(p, ", ");
+
+		if (n == strlen(host) && strncmp(p, host, n) == 0)
+			return true;
+		p += n;
+	}
+	return false;
+}
+
+int mantik_serving_no_proxy(const char *(*get)(const void *arg, const char *name), const void *arg,
+			    char **ret)
+{
+	const char *list = either(get, arg, "no_proxy", "NO_PROXY");
+
+	if (!either(get, arg, "http_proxy", "HTTP_PROXY") &&
+	    !either(get, arg, "all_proxy", "ALL_PROXY"))
+		return 0;
+	if (list && (strcmp(list, "*") == 0 || listed(list, "127.0.0.1")))
+		return 0;
+	char *value = mk_strf("%s%s127.0.0.1", list ? list : "", list ? "," : "");
+	if (!value)
+		return -ENOMEM;
+	*ret = value;
+	return 1;
 }
 
 int mk_serving_token(struct mk_call *call, const struct mantik *m, struct mk_buf *ret)

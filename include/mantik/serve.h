@@ -22,4 +22,12 @@
 int mantik_serving(struct mk_call *call, struct mantik *m, const char *project,
 		   struct mk_buf *ret_url, struct mk_buf *ret_token) _must_check_;
 
+/*
+ * MLflow's clients ask a proxy even for 127.0.0.1, and send it the token. get: the variables of the
+ * client, NULL for one that is not set. 1 and its no_proxy that spares the server; 0 nothing to change:
+ * no proxy is set or it is spared already; -ENOMEM.
+ */
+int mantik_serving_no_proxy(const char *(*get)(const void *arg, const char *name), const void *arg,
+			    char **ret) _must_check_;
+
 #endif

@@ -359,6 +359,23 @@ def test_a_job_with_a_server_of_its_own_gets_nothing_of_ours(engine):
         {"MLFLOW_TRACKING_URI": "http://h:5000"}
 
 
+def test_a_proxy_is_not_asked_for_the_server(engine, platform):
+    """Clients take http_proxy for 127.0.0.1, too, and would show the token there."""
+    engine.daemon()
+    run = engine.submit(JOB, plan={"variables": [["http_proxy", "http://proxy:3128"], ["NO_PROXY", "h,.x"]]})
+    assert run.wait() == "FINISHED"
+    assert variables(run)["no_proxy"] == "h,.x,127.0.0.1"
+
+    def env(**proxies):
+        out = platform.ctl("env", "-p", "p", env=proxies).stdout
+        return [line for line in out.splitlines() if "proxy" in line]
+    assert env() == env(https_proxy="http://p") == []
+    assert env(HTTP_PROXY="http://p") == ["export no_proxy='127.0.0.1'"]
+    assert env(all_proxy="socks5://p", no_proxy="a, b", NO_PROXY="c") == ["export no_proxy='a, b,127.0.0.1'"]
+    for spared in ("*", "127.0.0.1", "a, 127.0.0.1,b"):
+        assert env(http_proxy="http://p", no_proxy=spared) == []
+
+
 def test_env_of_one_project_and_of_a_run(engine, platform):
     engine.daemon()
     run = engine.submit("sleep 1000")

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <mantik/serve.h>
+
 #include "base/file.h"
 #include "vault/serving.h"
 
@@ -118,6 +120,11 @@ static int put_tracking(struct mk_call *call, struct mk_site *site, const struct
 	return 0;
 }
 
+static const char *of_job(const void *arg, const char *name)
+{
+	return mk_pairs_get(arg, name);
+}
+
 int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_job_order *order,
 		   const char *cwd, struct mk_pairs *ret)
 {
@@ -183,5 +190,11 @@ int mk_environment(struct mk_call *call, struct mk_site *site, const struct mk_j
 		if (mk_pairs_set(ret, v->key, v->value) < 0)
 			return mk_fail(call, ENOMEM, "environment: out of memory");
 	}
-	return 0;
+
+	_cleanup_free_ char *spared = NULL;
+
+	r = mantik_serving_no_proxy(of_job, ret, &spared);
+	if (r > 0 && !planned(order, "MLFLOW_TRACKING_URI"))
+		r = mk_pairs_set(ret, "no_proxy", spared);
+	return r < 0 ? mk_fail(call, ENOMEM, "environment: out of memory") : 0;
 }
