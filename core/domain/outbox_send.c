@@ -60,6 +60,14 @@ static bool is_refusal(int r)
 	return false;
 }
 
+/* The login was refused, or somebody in front of the store says no (a proxy, a host check, a page to
+ * log in at): what is written is not at fault and waits. */
+static bool is_at_the_door(const struct mk_call *call, int r)
+{
+	return (r == -EACCES && call->error.status == 401) ||
+	       (call->error.status && !call->error.remote);
+}
+
 /* No other object would fare better. */
 static bool is_away(int r)
 {
@@ -325,8 +333,7 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	r = send_rows(call, s, &rows, &id);
 	if (r == 1)
 		return 1;
-	/* The login was refused and not what is written: that waits for a new one. */
-	if (r == -EACCES && call->error.status == 401)
+	if (is_refusal(r) && is_at_the_door(call, r))
 		r = -EKEYEXPIRED;
 	if (r == 0) {
 		s->failures = 0;
@@ -335,8 +342,10 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 		r = mk_outbox_done(call, s->m, rows.v, rows.n, id);
 		return r < 0 ? r : 1;
 	}
-	if ((r == -E2BIG && rows.n > 1) || (is_refusal(r) && !has_one_key(&rows))) {
-		if (r == -E2BIG)
+	bool large = r == -E2BIG || r == -EFBIG;
+
+	if ((large && rows.n > 1) || (is_refusal(r) && !has_one_key(&rows))) {
+		if (large)
 			s->most = rows.n / 2;
 		else
 			s->one_key = true; /* whose fault is it? */

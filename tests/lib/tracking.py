@@ -61,14 +61,14 @@ def starter(*args, version=NEWEST, cwd=None, **env):
 
 
 class Server:
-    """A running server: url, version, user, password, log; ids: of the seeded data."""
+    """A running server: url, version, user, password, log; ids: of the seeded data, {} without."""
 
     made = {}  # (version, options): (folder, ids): seeded once, then copied
 
-    def __init__(self, folder, version, options):
-        self.folder = folder
+    def __init__(self, folder, version, options, seed=True):
+        self.folder, self.ids = folder, {}
         # Without the proxy its database names the folder it is in.
-        copied = "--no-artifacts" not in options
+        copied = seed and "--no-artifacts" not in options
         first, ids = self.made.get((version, options), (None, None))
         if first and copied:
             shutil.copytree(first, folder)
@@ -82,7 +82,8 @@ class Server:
         if "--auth" in options:
             login = {"MLFLOW_TRACKING_USERNAME": facts["user"],
                      "MLFLOW_TRACKING_PASSWORD": facts["password"]}
-        self.ids = starter("seed", self.url, version=version, **login)
+        if seed:
+            self.ids = starter("seed", self.url, version=version, **login)
         if copied:
             self.made[version, options] = self.copy(folder), self.ids
 
@@ -97,21 +98,27 @@ class Server:
 
 
 @contextlib.contextmanager
-def mlflow(platform, version=NEWEST, *options):
+def mlflow(platform, version=NEWEST, *options, seed=True):
     folder = os.path.join(platform.dir, "mlflow")
     try:
-        yield Server(folder, version, options)
+        yield Server(folder, version, options, seed)
     finally:
         subprocess.run([STARTER, "stop", folder])
 
 
 @contextlib.contextmanager
-def behind_nginx(platform, server, locations=None):
-    """The server under https://localhost:PORT/tracking with a private authority; gives url, ca."""
+def behind_nginx(platform, server, locations=None, client=False):
+    """The server under https://localhost:PORT/tracking with a private authority; gives url, ca.
+    client: only for who has the certificate client.both (with its key) beside ca."""
     ca, port = Authority(os.path.join(platform.dir, "ca")), free_port()
     locations = locations or f"""location /tracking/ {{
 		proxy_pass {server.url}/; proxy_http_version 1.1; proxy_set_header Connection ""; }}"""
-    with nginx(platform, f"""server {{ listen 127.0.0.1:{port} ssl;
+    with open(f"{ca.folder}/client.both", "w") as both:
+        for part in (ca.client_cert, ca.client_key):
+            with open(part) as f:
+                both.write(f.read())
+    verify = f"ssl_client_certificate {ca.ca}; ssl_verify_client on;" if client else ""
+    with nginx(platform, f"""server {{ listen 127.0.0.1:{port} ssl; {verify}
 	ssl_certificate {ca.cert}; ssl_certificate_key {ca.key}; {locations} }}"""):
         yield f"https://localhost:{port}/tracking", ca.ca
 

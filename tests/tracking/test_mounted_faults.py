@@ -345,6 +345,12 @@ def test_a_wrong_password(platform, fake):
             assert "EACCES" in why and "lab: " in why and "does not accept the password or token: " \
                 "mantikctl login lab sets a new one" in why, why
             assert "mistaken" not in why
+        # However often somebody looks, it is not offered again and again: accounts are locked for that.
+        asked = len(fake.requests)
+        for _ in range(30):
+            assert failed(lambda: os.listdir(f"{lab}/experiments")) == errno.EACCES
+        assert len(fake.requests) <= asked + 4
+        assert "asked again in" in platform.ctl("why", f"{lab}/experiments").stdout
         assert "mistaken" not in read(f"{where}/.mantik/errors")
         r = platform.ctl("login", "lab", input="right\n")
         assert "right" not in r.stdout + r.stderr

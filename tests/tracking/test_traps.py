@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import stat
-import urllib.request
 
 import pytest
 from httpserve import free_port, reply, script
@@ -509,31 +508,3 @@ def test_the_host_check_of_a_real_server(platform):
             connect(platform, url, ca=ca)
             got = track(platform, "mlflow", "read", "run", run, "-", "data/random.bin", 1000, 50)
             assert len(got.bytes) == 50 and got.rows[0]["total"] == 1 << 20
-
-
-def test_passwords_of_a_real_server(platform):
-    with mlflow(platform, "3.17.2", "--auth") as server:
-        connect(platform, server.url)
-        got = track(platform, "mlflow", "experiments", check=False)
-        assert got.error == "ENOKEY" and "mantikctl login mlflow" in got.text
-        login = {"MLFLOW_TRACKING_USERNAME": server.user,
-                 "MLFLOW_TRACKING_PASSWORD": server.password}
-        assert len(track(platform, "mlflow", "experiments", **login).rows) == 3
-        connect(platform, server.url, user=server.user, password="wrong")
-        assert track(platform, "mlflow", "experiments", check=False).error == "EACCES"
-        connect(platform, server.url, user=server.user, password=server.password)
-        assert len(track(platform, "mlflow", "experiments").rows) == 3
-
-
-def test_workspaces_of_a_real_server(platform):
-    with mlflow(platform, "3.17.2", "--workspaces") as server:
-        request = urllib.request.Request(
-            f"{server.url}/api/3.0/mlflow/workspaces", json.dumps({"name": "team-a"}).encode(),
-            {"Content-Type": "application/json"})
-        urllib.request.urlopen(request).read()
-        connect(platform, server.url)
-        assert len(track(platform, "mlflow", "experiments").rows) == 3
-        connect(platform, server.url, workspace="team-a")
-        assert {e["name"] for e in track(platform, "mlflow", "experiments").rows} <= {"Default"}
-        connect(platform, server.url, workspace="nobody")
-        assert track(platform, "mlflow", "experiments", check=False).error == "ENOENT"

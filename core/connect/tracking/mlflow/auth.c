@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For a connection that says nothing of who is asking: what MLflow's own client would say
- * (vault/mlflow_login.h), and the certificates it would use.
+ * Who asks: the connection's own words, and for one that has none what MLflow's own client would say
+ * (vault/mlflow_login.h), with the certificates it would use.
+ *
+ * A password or token of the vault that the server refused is not offered again and again, however
+ * often somebody looks: what guards a server locks the account of who does. A new login is another
+ * store (index.c), which asks at once.
  */
 #include "mlflow.h"
 
@@ -11,11 +15,14 @@
 #include "vault/mlflow_login.h"
 
 enum { MAX_BOTH = 64 << 10 };
+static const int64_t first_pause = 15 * MK_SEC, longest_pause = 600 * MK_SEC;
 
 struct mk_mlflow_env {
 	struct mk_credentials *credentials;
 	mk_http_auth *own; /* the connection's */
 	void *own_arg;
+	_Atomic int64_t refused; /* when the secret of the vault was, last; 0: never */
+	_Atomic int64_t pause;	 /* from then on */
 };
 
 static const char *variable(const char *name)
@@ -46,11 +53,44 @@ static int from_environment(struct mk_call *call, const char *origin, struct mk_
 		       : 0;
 }
 
+/* The server has heard it and said 401. */
+static void note_refused(struct mk_mlflow_env *env, int64_t now)
+{
+	int64_t since = now - env->refused, pause = env->pause;
+
+	if (env->refused && since < MK_SEC) /* several asked at once */
+		return;
+	pause = env->refused && since < 2 * pause ? 2 * pause : first_pause;
+	env->pause = pause < longest_pause ? pause : longest_pause;
+	env->refused = now;
+}
+
+static int fail_refused(struct mk_call *call, const struct mk_mlflow_env *env, int64_t now)
+{
+	const char *remote = env->credentials->name;
+	int64_t left = env->refused + env->pause - now;
+
+	(void)mk_fail(call, EACCES,
+		      "%s: it does not accept the password or token: mantikctl login %s sets a new "
+		      "one (asked again in %lld s)",
+		      remote, remote, (long long)(left / MK_SEC + 1));
+	mk_error_detail(call, remote, 401, "");
+	return -EACCES;
+}
+
 /* The connection's own words first. */
 static int say_who(struct mk_call *call, void *arg, const char *origin, bool again,
 		   struct mk_buf *ret)
 {
 	struct mk_mlflow_env *env = arg;
+	bool kept = env->credentials->has_password || env->credentials->has_token;
+	int64_t now = mk_now_mono();
+
+	if (kept && again)
+		note_refused(env, now);
+	else if (kept && env->refused && now - env->refused < env->pause)
+		return fail_refused(call, env, now);
+
 	int r = env->own ? env->own(call, env->own_arg, origin, again, ret) : 0;
 
 	if (r < 0 || ret->len || strcmp(origin, env->credentials->origin) != 0)
@@ -71,7 +111,8 @@ static const char *setting(const struct mk_tracking *t, const char *name)
 void mk_mlflow_env(struct mk_tracking *t)
 {
 	t->env = mk_new(struct mk_mlflow_env);
-	*t->env = (struct mk_mlflow_env){t->credentials, t->peer.auth, t->peer.auth_arg};
+	*t->env = (struct mk_mlflow_env){
+		.credentials = t->credentials, .own = t->peer.auth, .own_arg = t->peer.auth_arg};
 	t->peer.auth = say_who;
 	t->peer.auth_arg = t->env;
 	if (!t->peer.ca_file)

@@ -162,6 +162,28 @@ static int fail_page(struct mk_call *call, struct mk_tracking *t,
 	return -EREMOTEIO;
 }
 
+/* No JSON: of a login or a proxy in front, a host check, another service; then the error has a status
+ * and no remote. MLflow itself says so only that somebody may not. */
+static int fail_text(struct mk_call *call, struct mk_tracking *t,
+		     const struct mk_http_request *request, const struct mk_http_answer *answer,
+		     const char *what)
+{
+	const char *body = mk_buf_text(&answer->body);
+	bool own = answer->status == 413 ||
+		   (answer->status == 403 && strncmp(body, "Permission denied", 17) == 0);
+	int r;
+
+	if (answer->status == 403 && strstr(body, "Invalid Host header"))
+		r = fail_host_check(call, t);
+	else if (answer->status == 404 || answer->status == 405)
+		r = fail_page(call, t, answer, what);
+	else
+		r = mk_http_fail(call, request, answer, what, NULL);
+	if (!own)
+		mk_error_detail(call, NULL, answer->status, body);
+	return r;
+}
+
 int mk_mlflow_fail(struct mk_call *call, struct mk_tracking *t,
 		   const struct mk_http_request *request, const struct mk_http_answer *answer,
 		   const char *what)
@@ -170,13 +192,8 @@ int mk_mlflow_fail(struct mk_call *call, struct mk_tracking *t,
 	_cleanup_json_ json_t *json = mk_mlflow_parse(body, answer->body.len, &why);
 	const char *code = mk_mlflow_text(json, "error_code");
 
-	if (!json || !*code) {
-		if (answer->status == 403 && strstr(body, "Invalid Host header"))
-			return fail_host_check(call, t);
-		if (answer->status == 404 || answer->status == 405)
-			return fail_page(call, t, answer, what);
-		return mk_http_fail(call, request, answer, what, NULL);
-	}
+	if (!json || !*code)
+		return fail_text(call, t, request, answer, what);
 
 	_cleanup_free_ char *line = first_line(mk_mlflow_text(json, "message"));
 
