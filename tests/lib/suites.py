@@ -151,7 +151,8 @@ def wait_for_packages():
         time.sleep(0.5)
 
 
-def pytest_suite(name, kind="asan", folder=None, files=("",)):
+def pytest_suite(name, kind="asan", folder=None, files=("",), full=None):
+    """full: the files with --full, where they are others."""
     folder = folder or name
 
     def run(args):
@@ -169,7 +170,8 @@ def pytest_suite(name, kind="asan", folder=None, files=("",)):
             env["MANTIK_TEST_FULL"] = "1"
         command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra",
                    "--tb=short", f"--junitxml={report}",
-                   *(os.path.join("tests", folder, f) for f in files)]
+                   *(os.path.join("tests", folder, f) for f in
+                     (full if full and args.full else files))]
         if kind == "tsan":
             command = ["setarch", "-R", *command]
         if args.k:
@@ -207,6 +209,11 @@ def suites():
     found["threads"] = threads
     found["mount-threads"] = pytest_suite("mount-threads", "tsan", "mount",
                                           ("test_fake.py", "test_live.py", "test_load.py"))
+    found["tracking-threads"] = pytest_suite(
+        "tracking-threads", "tsan", "tracking",
+        ("test_writing.py::test_a_loop_of_appends",
+         "test_writing.py::test_two_mounts_write_one_metric"),
+        ("test_writing.py", "test_copying.py", "test_mount.py"))
     return found
 
 

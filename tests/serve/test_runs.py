@@ -113,6 +113,30 @@ def test_lists_without_end(rest):
     assert "metrics" not in rest.get("runs/get", run_id=run)["run"]["data"]
 
 
+def test_ten_thousand_points_and_a_bad_one(rest):
+    """In one request, or in ten of which one has it in its middle: what is refused leaves nothing of
+    itself, what was taken stays."""
+    points = [{"key": "m", "value": i / 7, "timestamp": T + i, "step": i} for i in range(10_000)]
+    bad = dict(points[5500], value="much")
+    at_once, in_ten = rest.run(), rest.run()
+    with pytest.raises(Refused) as e:
+        rest.post("runs/log-batch", run_id=at_once, metrics=points[:5500] + [bad] + points[5501:])
+    assert e.value.code == "INVALID_PARAMETER_VALUE"
+    assert rest.get("metrics/get-history", run_id=at_once, metric_key="m") == {}
+    refused = []
+    for i in range(0, 10_000, 1000):
+        batch = points[i:i + 1000]
+        if i == 5000:
+            batch[500] = bad
+        try:
+            rest.post("runs/log-batch", run_id=in_ten, metrics=batch)
+        except Refused as e:
+            refused.append((i, e.code))
+    assert refused == [(5000, "INVALID_PARAMETER_VALUE")]
+    found = rest.get("metrics/get-history", run_id=in_ten, metric_key="m")["metrics"]
+    assert [p["step"] for p in found] == [i for i in range(10_000) if not 5000 <= i < 6000]
+
+
 # --- scopes and the tree -------------------------------------------------------------------------
 
 def read(*path):

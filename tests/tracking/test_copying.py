@@ -81,7 +81,7 @@ def check_files(source, stored):
 def writer():
     platform = Platform()
     try:
-        with mlflow(platform) as server:
+        with mlflow(platform, seed=False) as server:
             w = Writer(platform, server)
             w.begin()
             w.mount()

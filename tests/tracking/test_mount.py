@@ -11,11 +11,13 @@ import random
 import re
 
 import pytest
-from mantik import Platform
+from mantik import Platform, wait_for
 from mounted import Mounted, info, read, rows
 from tracking import NEWEST, OLD, behind_nginx, mlflow, starter
+from verbs import Verbs
 
 T0 = 1_700_000_000_000
+LONG = 1200  # a server with --auth takes 0.3 s for each question, on two busy cores ten times that
 WIND, ODD = "wind-forecast", "Übung 2%2Fβ: odd names"
 
 full = pytest.mark.full
@@ -36,6 +38,7 @@ MODES = [
 class Seeded(Mounted):
     def __init__(self, platform, server, mode):
         super().__init__(platform, server)
+        self.version, self.modes = mode[0], [o for o in mode[1] if o.startswith("--")]
         self.files, self.old = "--file-store" in mode[1], mode[0] == OLD
         self.colon = "" if self.old else ":"
         self.main, self.first = self.ids["run"], False  # of 1.x
@@ -43,6 +46,11 @@ class Seeded(Mounted):
     def stop(self):
         """The server is gone, its files are still there to compare with."""
         starter("stop", self.server.folder)
+
+    def start(self):
+        """As it was."""
+        starter("start", self.server.folder, self.server.url.rpartition(":")[2], *self.modes,
+                version=self.version)
 
     def value(self, value):
         """A float as the server's store gives it back."""
@@ -61,9 +69,10 @@ def seeded(request):
         server = stack.enter_context(
             mlflow(platform, mode[0], *[o for o in mode[1] if o.startswith("--")]))
         it, url = Seeded(platform, server, mode), None
-        if "nginx" in mode[1]:
-            url, ca = stack.enter_context(behind_nginx(platform, server))
+        if "nginx" in mode[1]:  # with a certificate of the client's own
+            url, ca = stack.enter_context(behind_nginx(platform, server, client=True))
             platform.env["MLFLOW_TRACKING_SERVER_CERT_PATH"] = ca
+            platform.env["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = f"{os.path.dirname(ca)}/client.both"
         it.mount(url)
         stack.callback(it.leave)
         yield it
@@ -97,6 +106,10 @@ def check_experiments(seeded):
     assert set(os.listdir(where)) == {"Default", WIND, ODD}
     text = read(f"{where}/{WIND}/experiment.yaml")
     assert seeded.ids["experiment"] in text
+    assert "\nprimary_metric: {name: val/rmse, goal: minimize, of: last}\n" in text
+    assert "Power from **wind**, 24 h ahead." in text and "größe & co" in text
+    text = read(f"{where}/{ODD}/experiment.yaml")
+    assert "site/cluster" in text and "jülich booster" in text
 
 
 def check_runs(seeded):
@@ -144,6 +157,21 @@ def check_states(seeded):
         assert read(f"{run}/params/depth") == f"{2 + k // 4}\n"
         assert read(f"{run}/params/optim/name") == "adam\n"
         assert read(f"{run}/tags/mlflow.parentRunId") == seeded.ids["run_parent"] + "\n"
+
+
+def check_lineage(seeded):
+    """Parents and children see each other; datasets of a run."""
+    parent = os.path.basename(seeded.run(seeded.ids["run_parent"]))
+    trials = sorted(n for n in seeded.runs() if n.startswith("trial-"))
+    assert sorted(info(f"{seeded.project}/runs/{parent}")["children"]) == trials and len(trials) == 11
+    for name in trials:
+        about = info(f"{seeded.project}/runs/{name}")
+        assert (about["parent"], about["children"]) == (parent, [])
+    datasets = sorted(info(seeded.run(seeded.main))["datasets"], key=lambda d: d["name"])
+    assert [(d["name"], d["digest"], d["source"], d["context"]) for d in datasets] == (
+        [] if seeded.first else [
+            ("era5 subset", "abc12345", '{"url": "https://example.org/era5.nc"}', "training"),
+            ("stations", "ffff0001", '{"uri": "/data/stations.csv"}', "validation")])
 
 
 def tree(top):
@@ -231,7 +259,8 @@ def check_artifacts(seeded):
     run, copy = seeded.run(seeded.main), os.path.join(seeded.platform.dir, "copy")
     own = f"{seeded.server.artifacts}/{seeded.ids['experiment']}/{seeded.main}/artifacts"
     assert os.path.getsize(f"{own}/data/random.bin") == 1 << 20
-    seeded.platform.sh(f"rm -rf '{copy}'; cp -r '{run}/artifacts' '{copy}'; diff -r '{own}' '{copy}'")
+    seeded.platform.sh(f"rm -rf '{copy}'; cp -r '{run}/artifacts' '{copy}'; diff -r '{own}' '{copy}'",
+                       timeout=LONG)
     assert sum(len(files) for _, _, files in os.walk(copy)) == 131
     for folder, _, files in os.walk(own):
         for name in files:
@@ -247,9 +276,14 @@ def check_artifacts(seeded):
             os.stat(f"{run}/artifacts/{missing}")
 
 
+def listed(where, names, what):
+    """A listing that is a few seconds late is shown as it was: what is looked for comes in a moment."""
+    wait_for(lambda: os.listdir(where) == names, what, 60, every=0.2)
+
+
 def check_deleted(seeded):
     deleted = seeded.ids["run_deleted"]
-    assert os.listdir(f"{seeded.project}/runs/deleted") == [f"deleted.{deleted[:8]}"]
+    listed(f"{seeded.project}/runs/deleted", [f"deleted.{deleted[:8]}"], "the deleted run")
     run = seeded.run(deleted, deleted=True)
     assert info(run)["deleted"] is True and read(f"{run}/status") == "FINISHED\n"
     assert read(f"{run}/artifacts/note.txt") == "still here\n"
@@ -268,6 +302,7 @@ def check_models(seeded):
     own = f"{seeded.server.artifacts}/{seeded.ids['experiment']}/{seeded.main}/artifacts/data"
     for version, note in (("1", "first"), ("2", "second"), ("3", "größer")):
         text = read(f"{model}/{version}/model.yaml")
+        assert "model_description: 24 h ahead\n" in text
         assert f"description: {note}\n" in text and f"run: main run.{seeded.main[:8]}\n" in text
         assert f"round: '{version}'\n" in text and "  val/rmse: " in text
         assert sorted(os.listdir(f"{model}/{version}")) == ["model.yaml", "random.bin", "zeros.bin"]
@@ -309,7 +344,7 @@ def check_tables(seeded):
 def check_nothing_falls_out_of_a_walk(seeded):
     """find, grep -r and ls -lR of the whole project end well."""
     seeded.platform.sh(f"cd '{seeded.project}'; find . -ls > /dev/null; ls -lR . > /dev/null;"
-                       "grep -rq 'größer' .")
+                       "grep -rq 'größer' .", timeout=LONG)
 
 
 def check_every_size_is_the_bytes_read(seeded):
@@ -340,7 +375,7 @@ def check_every_size_is_the_bytes_read(seeded):
     assert {p for p in found if again[p] != found[p] and not p.endswith("/metrics.tsv")} == set()
 
 
-CHECKS = [check_experiments, check_runs, check_states, check_params, check_tags,
+CHECKS = [check_experiments, check_runs, check_states, check_lineage, check_params, check_tags,
           check_metrics, check_a_key_and_one_below_it, check_artifacts, check_deleted, check_models, check_tables,
           check_nothing_falls_out_of_a_walk, check_every_size_is_the_bytes_read]
 
@@ -369,7 +404,9 @@ def test_a_run_restored_at_the_server(seeded):
     for look in ("runs", "runs/deleted"):
         seeded.api("runs/restore", {"run_id": gone})
         seeded.later(60)
-        os.listdir(f"{seeded.project}/{look}")
+        name = f"deleted.{gone[:8]}"
+        wait_for(lambda: (name in os.listdir(f"{seeded.project}/{look}")) == (look == "runs"),
+                 f"the restored run, by a look at {look}", 60, every=0.2)
         assert read(f"{seeded.run(gone)}/status") == "FINISHED\n"
         assert os.listdir(f"{seeded.project}/runs/deleted") == []
         seeded.api("runs/delete", {"run_id": gone})
@@ -392,3 +429,13 @@ def test_all_of_it_without_the_server(seeded):
     for check in CHECKS:
         check(seeded)
     assert info(seeded.run(seeded.main))["as_of"] < before
+
+
+def test_written_through(seeded):
+    """The last one: the server is back, and takes every verb."""
+    seeded.start()
+    seeded.api("experiments/create", {"name": "back"})
+    it = Verbs(seeded, seeded.api)
+    it.appears(f"{it.where}/back")
+    it.all(f"{seeded.server.artifacts}/{{experiment}}/{{run}}/artifacts",
+           "--no-artifacts" not in seeded.modes)

@@ -76,7 +76,7 @@ def world():
     platform = Platform()
     with contextlib.ExitStack() as stack:
         stack.callback(platform.end)
-        it = World(platform, stack.enter_context(mlflow(platform, NEWEST)))
+        it = World(platform, stack.enter_context(mlflow(platform, NEWEST, seed=False)))
         stack.callback(it.leave)
         yield it
 
