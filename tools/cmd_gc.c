@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mantikctl gc: ends deleted runs for good, the one command that destroys. */
+/* mantikctl gc: ends deleted runs, experiments and projects for good, the one command that destroys. */
 #include "cmd.h"
 
 #include <mantik/code.h>
+#include <mantik/project.h>
 #include <mantik/run.h>
 
 #include <errno.h>
@@ -32,7 +33,7 @@ static int parse_age(struct ctl *ctl, const char *text, int64_t *ret)
 }
 
 static int64_t age; /* of --older, ns */
-static int n_gone;
+static int n_gone, n_experiments, n_projects;
 
 struct ids {
 	int64_t *v;
@@ -61,6 +62,18 @@ static int keep(void *arg, const struct mk_run_entry *entry)
 	return 0;
 }
 
+/* Experiments and projects that are deleted and have no run left. */
+static int gc_nouns(struct ctl *ctl, int64_t project, int64_t experiment)
+{
+	int experiments = 0, projects = 0;
+	int r = mk_project_gc(&ctl->call, ctl->m, project, experiment, age, &experiments,
+			      &projects);
+
+	n_experiments += experiments;
+	n_projects += projects;
+	return r;
+}
+
 /* One that was named must go; of many, those that were deleted that long ago. */
 static int gc(struct ctl *ctl, const struct ctl_runs *runs)
 {
@@ -86,6 +99,8 @@ static int gc(struct ctl *ctl, const struct ctl_runs *runs)
 	}
 	if (r > 0 && runs->run)
 		n_gone += r;
+	if (r >= 0 && runs->itself)
+		r = gc_nouns(ctl, runs->project, runs->experiment);
 	return r < 0 ? r : 0;
 }
 
@@ -118,13 +133,19 @@ static int run(struct ctl *ctl)
 					      : "end all deleted runs for good?"))
 		return CTL_FAILED;
 	if (ctl->n_operands) {
-		r = ctl_each_runs(ctl, gc);
+		r = ctl_each_runs(ctl, true, gc);
 	} else {
 		r = mk_run_gc(&ctl->call, ctl->m, 0, age);
 		n_gone = r > 0 ? r : 0;
+		if (r >= 0)
+			r = gc_nouns(ctl, 0, 0);
 	}
 	if (r >= 0 || n_gone)
 		printf("%d run%s gone\n", n_gone, n_gone == 1 ? "" : "s");
+	if (n_experiments)
+		printf("%d experiment%s gone\n", n_experiments, n_experiments == 1 ? "" : "s");
+	if (n_projects)
+		printf("%d project%s gone\n", n_projects, n_projects == 1 ? "" : "s");
 	if (r >= 0 && !ctl->n_operands)
 		r = gc_code(ctl);
 	return ctl->n_operands ? r : r < 0 ? r : 0;
@@ -135,9 +156,10 @@ const struct cmd cmd_gc = {
 	.operands = "[PATH ...]",
 	.max = -1,
 	.needs = CTL_WRITE,
-	.help = "ends deleted runs for good",
+	.help = "ends deleted runs, experiments and projects for good",
 	.more = "Removes their rows, logs, artifacts and working directories. PATH is a deleted run, by any of "
-		"its names, or the path of an experiment or of a project: all its runs that are deleted. "
+		"its names, or the path of an experiment or of a project: all its runs that are deleted, and itself "
+		"if it is deleted and no run is left in it. "
 		"Without PATH: all that are deleted anywhere, then the mirrors of repositories that were "
 		"removed and the pins of commits that no run was made from any more. On a terminal it "
 		"asks first. A run stays as long as a version of a registered model is made of its files.",

@@ -159,6 +159,9 @@ int ctl_need_tree_path(struct ctl *ctl, const char *operand, char **ret) _must_c
 int ctl_run(struct ctl *ctl, const char *operand, int64_t *ret_id) _must_check_;
 /* The project a tree path lies in and, in *path, what follows it: 1, or 0 when it is in none. */
 int ctl_project_of(struct ctl *ctl, const char **path, int64_t *ret_id) _must_check_;
+/* By its name, or its entry in projects/; deleted: one that is deleted. ENOENT. */
+int ctl_project_named(struct ctl *ctl, const char *entry, bool deleted,
+		      int64_t *ret_id) _must_check_;
 /* An error's text begins with the operand it is about; gives r. */
 int ctl_named(struct ctl *ctl, const char *operand, int r);
 /* Calls verb for each operand's run, or prints `OPERAND: why not` and goes on: the first error. */
@@ -168,19 +171,23 @@ int ctl_each_run(struct ctl *ctl, ctl_run_verb *verb) _must_check_;
  * one. */
 int ctl_project(struct ctl *ctl, const char *hint, int64_t *ret_id) _must_check_;
 
-/* --- mantikctl_runs.c: a run, or all runs of an experiment or a project --- */
+/* --- mantikctl_runs.c: a run, or an experiment or a project with all its runs --- */
 
 struct ctl_runs {
 	int64_t run; /* one, or 0: all of the project, or of one experiment of it */
 	int64_t project, experiment;
+	bool itself; /* … and the experiment or the project, not only its `runs` */
 };
-/* The path of an experiment or a project (also of its `runs`), else what ctl_run() takes. */
-int ctl_runs(struct ctl *ctl, const char *operand, struct ctl_runs *ret) _must_check_;
+/* The path of an experiment or a project (also of its `runs`), else what ctl_run() takes. deleted:
+ * also of those that are deleted. */
+int ctl_runs(struct ctl *ctl, const char *operand, bool deleted,
+	     struct ctl_runs *ret) _must_check_;
 /* As ctl_each_run(). A verb gives 0 or an error. */
 typedef int ctl_runs_verb(struct ctl *ctl, const struct ctl_runs *runs);
-int ctl_each_runs(struct ctl *ctl, ctl_runs_verb *verb) _must_check_;
-/* How many (deleted) runs the operands name; an operand that names none is no error here. */
-int ctl_count_runs(struct ctl *ctl, bool deleted, int *ret) _must_check_;
+int ctl_each_runs(struct ctl *ctl, bool deleted, ctl_runs_verb *verb) _must_check_;
+/* How many runs, and experiments and projects themselves, the operands name; an operand that names
+ * none is no error here. */
+int ctl_count_runs(struct ctl *ctl, int *ret_runs, int *ret_others) _must_check_;
 
 /* --- mantikctl_value.c: what a run logs; they open the platform themselves if they need it --- */
 

@@ -61,16 +61,22 @@ static char *first_part(const char **path)
 	return len ? mk_strndup(begin, len) : NULL;
 }
 
-static int project_of_entry(struct ctl *ctl, const char *entry, int64_t *ret_id)
+static int find_project(struct ctl *ctl, const char *name, bool deleted, struct mk_project *ret)
+{
+	return deleted ? mk_project_find_deleted(&ctl->call, ctl->m, name, ret)
+		       : mk_project_find(&ctl->call, ctl->m, name, ret);
+}
+
+int ctl_project_named(struct ctl *ctl, const char *entry, bool deleted, int64_t *ret_id)
 {
 	_cleanup_(mk_project_free) struct mk_project project = {};
 	_cleanup_buf_ struct mk_buf name = MK_BUF(4096);
 	int r;
 
 	/* A name as a person gave it, or as a directory shows it. */
-	r = mk_project_find(&ctl->call, ctl->m, entry, &project);
+	r = find_project(ctl, entry, deleted, &project);
 	if (r == -ENOENT && mk_name_unescape(&name, entry, strlen(entry)) == 0)
-		r = mk_project_find(&ctl->call, ctl->m, mk_buf_text(&name), &project);
+		r = find_project(ctl, mk_buf_text(&name), deleted, &project);
 	if (r == -ENOENT)
 		return mk_fail(&ctl->call, ENOENT, "there is no project %s", entry);
 	if (r < 0)
@@ -89,7 +95,7 @@ int ctl_project_of(struct ctl *ctl, const char **path, int64_t *ret_id)
 	project = first_part(path);
 	if (!project)
 		return 0;
-	r = project_of_entry(ctl, project, ret_id);
+	r = ctl_project_named(ctl, project, false, ret_id);
 	return r < 0 ? r : 1;
 }
 
@@ -145,7 +151,7 @@ int ctl_project(struct ctl *ctl, const char *hint, int64_t *ret_id)
 		const char *p = path;
 
 		if (!path)
-			return project_of_entry(ctl, named, ret_id);
+			return ctl_project_named(ctl, named, false, ret_id);
 		r = ctl_project_of(ctl, &p, ret_id);
 		return r == 0 ? mk_fail(&ctl->call, ENOENT, "%s: not a project", named)
 			      : r < 0 ? r : 0;

@@ -46,12 +46,13 @@ static const struct mk_noun noun = {
 	.find = SELECT "WHERE project_id = ?1 AND name = ?2 AND deleted = 0",
 	.get = SELECT "WHERE id = ?1",
 	.make = "INSERT INTO experiments (project_id, name, created, changed)"
-		" SELECT id, ?2, ?3, ?3 FROM projects WHERE id = ?1",
+		" SELECT id, ?2, ?3, ?3 FROM projects WHERE id = ?1 AND deleted = 0",
 	.rename = "UPDATE experiments SET name = ?2, changed = max(changed + 1, ?3) WHERE id = ?1",
 	.look = "SELECT touched OR EXISTS (SELECT 1 FROM runs WHERE experiment_id = ?1), project_id"
 		" FROM experiments WHERE id = ?1",
 	.remove = "DELETE FROM experiments WHERE id = ?1",
-	.not_empty = "the experiment is not empty; its runs go by `echo delete > ctl`",
+	.not_empty = "the experiment is not empty; `mantikctl delete` takes it away with all its "
+		     "runs, `echo delete > ctl` one run",
 	.in_tables = true,
 	.copy = copy,
 	.renamed = renamed,
@@ -90,6 +91,18 @@ int mk_experiment_find(struct mk_call *call, struct mantik *m, int64_t project_i
 	mk_error_clear(call);
 	r = mk_index_experiments(call, m, project_id);
 	return r < 0 ? r : mk_noun_find(call, m, &noun, project_id, name, ret);
+}
+
+int mk_experiment_find_deleted(struct mk_call *call, struct mantik *m, int64_t project_id,
+			       const char *name, struct mk_experiment *ret)
+{
+	static const struct mk_noun deleted = {
+		.what = "deleted experiment",
+		.find = SELECT "WHERE project_id = ?1 AND name = ?2 AND deleted > 0",
+		.copy = copy,
+	};
+
+	return mk_noun_find(call, m, &deleted, project_id, name, ret);
 }
 
 int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk_experiment *ret)

@@ -39,7 +39,7 @@ static int renamed(struct mk_call *call, struct mk_conn *conn, int64_t id)
 
 static const struct mk_noun noun = {
 	.what = "project",
-	.find = SELECT "WHERE name = ?2",
+	.find = SELECT "WHERE name = ?2 AND deleted = 0",
 	.get = SELECT "WHERE id = ?1",
 	.make = "INSERT INTO projects (name, created, changed) VALUES (?2, ?3, ?3)",
 	.rename = "UPDATE projects SET name = ?2, changed = max(changed + 1, ?3) WHERE id = ?1",
@@ -48,7 +48,8 @@ static const struct mk_noun noun = {
 		" OR EXISTS (SELECT 1 FROM runs WHERE project_id = ?1), 0"
 		" FROM projects WHERE id = ?1",
 	.remove = "DELETE FROM projects WHERE id = ?1",
-	.not_empty = "the project is not empty; its runs go by `echo delete > ctl`",
+	.not_empty = "the project is not empty; `mantikctl delete` takes it away with all its "
+		     "runs, `echo delete > ctl` one run",
 	.copy = copy,
 	.renamed = renamed,
 };
@@ -59,7 +60,7 @@ int mk_project_list(struct mk_call *call, struct mantik *m, mk_project_emit *emi
 	int r = mk_index_connections(call, m);
 
 	if (r == 0)
-		r = mk_db_read(call, m->db, SELECT "ORDER BY name", &stmt);
+		r = mk_db_read(call, m->db, SELECT "WHERE deleted = 0 ORDER BY name", &stmt);
 	if (r < 0)
 		return r;
 	while ((r = mk_step(call, stmt)) > 0) {
@@ -90,17 +91,68 @@ int mk_project_get(struct mk_call *call, struct mantik *m, int64_t id, struct mk
 	return mk_noun_get(call, m, &noun, id, ret);
 }
 
+int mk_project_find_deleted(struct mk_call *call, struct mantik *m, const char *name,
+			    struct mk_project *ret)
+{
+	static const struct mk_noun deleted = {
+		.what = "deleted project",
+		.find = SELECT "WHERE name = ?2 AND deleted > 0",
+		.copy = copy,
+	};
+
+	return mk_noun_find(call, m, &deleted, 0, name, ret);
+}
+
+struct back {
+	const char *name;
+	int64_t id; /* 0: there is no deleted one of this name */
+};
+
+/* Who makes one of the name of a deleted one wants it back; what was in it stays deleted. */
+static int bring_back(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	struct back *back = arg;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "UPDATE projects SET deleted = 0 WHERE name = ?1 AND deleted > 0"
+			   " RETURNING id",
+			   &stmt);
+
+	back->id = 0;
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, back->name);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r;
+	back->id = mk_col_int(stmt, 0);
+	mk_rewind(stmt);
+	return mk_project_touch(call, conn, back->id, true);
+}
+
 int mk_project_make(struct mk_call *call, struct mantik *m, const char *name, int64_t *ret_id)
 {
-	return mk_noun_make(call, m, &noun, 0, name, ret_id);
+	struct back back = {.name = name};
+	int r = mk_domain_write(call, m, MK_DURABLE, bring_back, &back);
+
+	if (r < 0)
+		return r;
+	if (!back.id)
+		return mk_noun_make(call, m, &noun, 0, name, ret_id);
+	*ret_id = back.id;
+	return 0;
 }
 
 int mk_project_ensure(struct mk_call *call, struct mk_conn *conn, const char *name,
 		      int64_t *ret_id)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, "SELECT id, connection FROM projects WHERE name = ?", &stmt);
+	struct back back = {.name = name};
+	int r = bring_back(call, conn, &back);
 
+	if (r == 0)
+		r = mk_prepare(call, conn, "SELECT id, connection FROM projects WHERE name = ?",
+			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, name);

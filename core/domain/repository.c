@@ -53,7 +53,8 @@ static const struct mk_noun noun = {
 	.find = SELECT "project_id = ?1 AND name = ?2",
 	.get = SELECT "id = ?1",
 	.make = "INSERT INTO repositories (project_id, name, mirror, created, changed)"
-		" SELECT id, ?2, " NEW_MIRROR ", ?3, ?3 FROM projects WHERE id = ?1",
+		" SELECT id, ?2, " NEW_MIRROR ", ?3, ?3 FROM projects WHERE id = ?1"
+		" AND deleted = 0",
 	.rename = "UPDATE repositories SET name = ?2, changed = max(changed + 1, ?3), touched = 1"
 		  " WHERE id = ?1",
 	.look = "SELECT touched OR EXISTS (SELECT 1 FROM runs WHERE repository_id = ?1), project_id"

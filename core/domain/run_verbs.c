@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "domain/delete.h"
 #include "domain/domain.h"
 #include "domain/index.h"
 #include "domain/outbox.h"
@@ -128,90 +129,9 @@ static int restore(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (!state.deleted)
 		return mk_fail(call, ENOENT, "the run is not deleted");
 	r = mk_domain_run(call, conn, "UPDATE runs SET deleted = 0 WHERE id = ?1", id, 0);
+	if (r == 0) /* where it stands was perhaps deleted with it */
+		r = mk_deleted_back(call, conn, state.project_id, state.experiment_id);
 	return r < 0 ? r : moved(call, conn, id, &state);
-}
-
-/* --- all runs of an experiment or a project --------------------------------------------------- */
-
-struct below {
-	int64_t project_id, experiment_id; /* 0: all of the project */
-	bool restore;
-	int n;
-};
-
-#define BELOW " WHERE project_id = ?1 AND (?2 = 0 OR experiment_id = ?2)"
-
-/* EBUSY names the first that is live. */
-static int none_is_live(struct mk_call *call, struct mk_conn *conn, const struct below *below)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "SELECT dir, status FROM runs" BELOW " AND status < 2 AND api = 0 LIMIT 1", &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, below->project_id);
-	mk_bind_int(stmt, 2, below->experiment_id);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r;
-	return mk_fail(call, EBUSY, "%s is %s; `mantikctl cancel` ends it; nothing was deleted",
-		       mk_col_text(stmt, 0),
-		       mk_status_name((enum mk_status)mk_col_int(stmt, 1)));
-}
-
-/* Each run's row is another one now, and so are the listings of all that hold any. */
-static int move_all(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	static const char *const moves[] = {
-		"UPDATE runs SET deleted = ?3, changed = max(changed + 1, ?3),"
-		" generation = generation + 1" BELOW " AND deleted = 0",
-		"UPDATE runs SET deleted = 0, changed = max(changed + 1, ?3),"
-		" generation = generation + 1" BELOW " AND deleted > 0",
-	};
-	static const char tables[] =
-		"UPDATE experiments SET changed = max(changed + 1, ?3),"
-		" runs_generation = max(runs_generation + 1, ?3)"
-		" WHERE project_id = ?1 AND (?2 = 0 OR id = ?2)";
-	struct below *below = arg;
-	const char *const sql[] = {moves[below->restore], tables};
-	int r = below->restore ? 0 : none_is_live(call, conn, below);
-
-	for (size_t i = 0; r == 0 && i < 2; i++) {
-		_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-
-		r = mk_prepare(call, conn, sql[i], &stmt);
-		if (r < 0)
-			return r;
-		mk_bind_int(stmt, 1, below->project_id);
-		mk_bind_int(stmt, 2, below->experiment_id);
-		mk_bind_int(stmt, 3, mk_now_real());
-		r = mk_exec(call, stmt);
-		if (r == 0 && i == 0)
-			below->n = (int)mk_rows_changed(conn);
-	}
-	return r < 0 ? r : mk_project_touch(call, conn, below->project_id, true);
-}
-
-static int move_below(struct mk_call *call, struct mantik *m, struct below *below)
-{
-	int r = mk_index_ours(call, m, below->project_id, "runs are deleted and restored");
-
-	if (r == 0)
-		r = mk_domain_write(call, m, MK_DURABLE, move_all, below);
-	return r < 0 ? r : below->n;
-}
-
-int mk_run_delete_all(struct mk_call *call, struct mantik *m, int64_t project_id,
-		      int64_t experiment_id)
-{
-	return move_below(call, m, &(struct below){project_id, experiment_id});
-}
-
-int mk_run_restore_all(struct mk_call *call, struct mantik *m, int64_t project_id,
-		       int64_t experiment_id)
-{
-	return move_below(call, m, &(struct below){project_id, experiment_id, .restore = true});
 }
 
 /* The intent is durable: should mantikd not start now, the next one finds it. */

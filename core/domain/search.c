@@ -403,7 +403,8 @@ static int plain_project(struct mk_call *call, struct mantik *m, int64_t scope, 
 	*ret = scope;
 	if (scope)
 		return 0;
-	r = mk_db_read(call, m->db, "SELECT id FROM projects WHERE name = ? AND connection IS NULL",
+	r = mk_db_read(call, m->db, "SELECT id FROM projects WHERE name = ? AND connection IS NULL"
+		       " AND deleted = 0",
 		       &stmt);
 	if (r < 0)
 		return r;

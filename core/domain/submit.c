@@ -272,8 +272,8 @@ static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 	struct insert *in = arg;
 	struct submission *s = in->s;
 	int64_t experiment = 0, touched = 0, there;
-	int r = mk_domain_int(call, conn, "SELECT id FROM projects WHERE id = ?1", s->project_id, 0,
-			      &there);
+	int r = mk_domain_int(call, conn, "SELECT id FROM projects WHERE id = ?1 AND deleted = 0",
+			      s->project_id, 0, &there);
 
 	if (r == 0)
 		return mk_fail(call, ENOENT, "project %s is gone", s->project.name);

@@ -37,7 +37,8 @@ static int find_project(struct mk_call *call, struct mantik *m, int64_t scope, i
 		return 1;
 	}
 	r = mk_db_read(call, m->db,
-		       "SELECT id FROM projects WHERE name = ? AND connection IS NULL", &stmt);
+		       "SELECT id FROM projects WHERE name = ? AND connection IS NULL AND deleted = 0",
+		       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, default_project(m));

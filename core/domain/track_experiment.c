@@ -130,7 +130,8 @@ static int split_name(struct mk_call *call, struct mantik *m, int64_t scope, con
 	if (slash && slash[1]) {
 		_cleanup_free_ char *project = mk_strndup(name, (size_t)(slash - name));
 		int r = mk_db_read(call, m->db,
-				   "SELECT id FROM projects WHERE name = ? AND connection IS NULL",
+				   "SELECT id FROM projects WHERE name = ? AND connection IS NULL"
+				   " AND deleted = 0",
 				   &stmt);
 
 		if (r < 0)

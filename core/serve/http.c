@@ -71,7 +71,8 @@ static int find_project(struct exchange *x)
 		return 0;
 
 	int r = mk_db_read(&x->call, x->serve->m->db,
-			   "SELECT id, connection FROM projects WHERE name = ?", &stmt);
+			   "SELECT id, connection FROM projects WHERE name = ? AND deleted = 0",
+			   &stmt);
 
 	if (r < 0)
 		return r;

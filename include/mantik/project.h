@@ -41,7 +41,7 @@ int mk_project_find(struct mk_call *call, struct mantik *m, const char *name,
 		    struct mk_project *ret) _must_check_; /* ENOENT */
 int mk_project_get(struct mk_call *call, struct mantik *m, int64_t id,
 		   struct mk_project *ret) _must_check_; /* ENOENT */
-/* EEXIST; EINVAL for a name that is empty, too long, not UTF-8 or holds a control character. */
+/* Brings a deleted one of this name back. EEXIST; EINVAL for a name that is empty, too long, not UTF-8 or holds a control character. */
 int mk_project_make(struct mk_call *call, struct mantik *m, const char *name,
 		    int64_t *ret_id) _must_check_;
 /* Only what a mkdir left untouched: else ENOTEMPTY. */
@@ -61,6 +61,27 @@ int mk_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_i
 int mk_experiment_remove(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id,
 			 const char *name) _must_check_;
+
+/* Those that are deleted. ENOENT. */
+int mk_project_find_deleted(struct mk_call *call, struct mantik *m, const char *name,
+			    struct mk_project *ret) _must_check_;
+int mk_experiment_find_deleted(struct mk_call *call, struct mantik *m, int64_t project_id,
+			       const char *name, struct mk_experiment *ret) _must_check_;
+/*
+ * Deletes an experiment (or, experiment_id 0, the project) and all below it, or brings all back, in
+ * one transaction: how many runs. What is deleted is in no listing until it is brought back, by this,
+ * by one of its runs, or by making one of its name. EBUSY: a run is live, or a model is registered in
+ * the project, and nothing is deleted. EOPNOTSUPP: it is a tracking server's.
+ */
+int mk_project_delete(struct mk_call *call, struct mantik *m, int64_t project_id,
+		      int64_t experiment_id) _must_check_;
+int mk_project_restore(struct mk_call *call, struct mantik *m, int64_t project_id,
+		       int64_t experiment_id) _must_check_;
+/* Ends deleted experiments and projects for good, if they were deleted longer than `older` ns ago and
+ * no run is left in them: all (project_id 0), those of a project and it, or one (experiment_id). */
+int mk_project_gc(struct mk_call *call, struct mantik *m, int64_t project_id,
+		  int64_t experiment_id, int64_t older, int *ret_experiments,
+		  int *ret_projects) _must_check_;
 
 /*
  * The tables (mantikfs(7), Tables: TSV, header, \t \n \\ escaped). Rendered from one snapshot.

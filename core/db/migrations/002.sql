@@ -254,3 +254,6 @@ CREATE TABLE uploads (
 ) STRICT;
 
 ALTER TABLE model_points ADD COLUMN minus INTEGER; -- as of points
+
+-- Deleted projects are in no listing; `mantikctl restore` brings them back, gc ends them.
+ALTER TABLE projects ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
