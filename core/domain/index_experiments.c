@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "domain/domain.h"
+#include "domain/goal.h"
 #include "domain/index_store.h"
 #include "domain/outbox.h"
 
@@ -31,8 +32,7 @@ static int free_name(struct mk_call *call, struct mk_conn *conn, int64_t project
 static int put_tags(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		    const struct mk_t_experiment *experiment)
 {
-	_cleanup_stmt_ struct mk_stmt *insert = NULL, *primary = NULL;
-	const char *metric = NULL, *greater = "";
+	_cleanup_stmt_ struct mk_stmt *insert = NULL;
 	int r = mk_domain_run(call, conn, "DELETE FROM experiment_tags WHERE experiment_id = ?1", id,
 			      0);
 
@@ -42,26 +42,13 @@ static int put_tags(struct mk_call *call, struct mk_conn *conn, int64_t id,
 	for (size_t i = 0; r == 0 && i < experiment->n_tags; i++) {
 		const struct mk_t_pair *tag = &experiment->tags[i];
 
-		if (strcmp(tag->key, "mlflow.experiment.primaryMetric.name") == 0)
-			metric = *tag->value ? tag->value : NULL;
-		else if (strcmp(tag->key, "mlflow.experiment.primaryMetric.greaterIsBetter") == 0)
-			greater = tag->value;
 		mk_bind_int(insert, 1, id);
 		mk_bind_text(insert, 2, tag->key);
 		mk_bind_text(insert, 3, tag->value);
 		r = mk_step(call, insert);
 		mk_rewind(insert);
 	}
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "UPDATE experiments SET metric = ?2, maximize = ?3 WHERE id = ?1",
-			       &primary);
-	if (r < 0)
-		return r;
-	mk_bind_int(primary, 1, id);
-	mk_bind_text(primary, 2, metric);
-	mk_bind_int(primary, 3, strcasecmp(greater, "true") == 0);
-	return mk_exec(call, primary);
+	return r < 0 ? r : mk_goal_follow_tags(call, conn, id);
 }
 
 int mk_index_experiment_id(struct mk_call *call, struct mk_conn *conn, int64_t project_id,

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "domain/domain.h"
+#include "domain/goal.h"
 #include "domain/model_out.h"
 
 bool mk_out_is_run(const struct mk_out *row)
@@ -61,19 +62,6 @@ static const struct {
 				   "DELETE FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2"},
 };
 
-/* What the leaderboard needs of the tags. */
-static int set_primary(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id)
-{
-	return mk_domain_run(
-		call, conn,
-		"UPDATE experiments SET metric = (SELECT nullif(value, '') FROM experiment_tags"
-		" WHERE experiment_id = ?1 AND key = 'mlflow.experiment.primaryMetric.name'),"
-		" maximize = ifnull((SELECT lower(value) = 'true' FROM experiment_tags WHERE"
-		" experiment_id = ?1 AND key = 'mlflow.experiment.primaryMetric.greaterIsBetter'), 0)"
-		" WHERE id = ?1",
-		experiment_id, 0);
-}
-
 int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
 		    const char *value)
 {
@@ -89,7 +77,7 @@ int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_
 	if (value)
 		mk_bind_text(stmt, 3, value);
 	r = mk_exec(call, stmt);
-	return r < 0 || verb != MK_OUT_EXPERIMENT_TAG ? r : set_primary(call, conn, row->of);
+	return r < 0 || verb != MK_OUT_EXPERIMENT_TAG ? r : mk_goal_follow_tags(call, conn, row->of);
 }
 
 int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *name)

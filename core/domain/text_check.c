@@ -10,6 +10,7 @@
 #include <mantik/code.h>
 
 #include "base/doc.h"
+#include "domain/goal.h"
 #include "format/spec.h"
 
 static const char *const names[MK_TEXT_KINDS] = {
@@ -122,7 +123,7 @@ static int check_experiment(struct mk_call *call, const char *name, struct mk_do
 	static const char *const goals[] = {"minimize", "maximize", NULL};
 	static const char *const of[] = {"last", "best", NULL};
 	struct mk_doc *metric;
-	int maximize = 0, best = 0;
+	int maximize = -1, best = 0;
 	int r = text_keys(call, name, map, texts);
 
 	if (r == 0)
@@ -140,7 +141,7 @@ static int check_experiment(struct mk_call *call, const char *name, struct mk_do
 		r = word_key(call, name, metric, "of", of, &best);
 	if (r < 0)
 		return r;
-	ret->maximize = maximize;
+	ret->maximize = maximize < 0 ? mk_goal_guess(ret->metric) : maximize;
 	ret->best = best;
 	return mk_doc_leftover(call, name, metric);
 }

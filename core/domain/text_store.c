@@ -13,6 +13,7 @@
 
 #include "base/doc.h"
 #include "domain/domain.h"
+#include "domain/goal.h"
 #include "domain/outbox.h"
 
 struct owner {
@@ -77,6 +78,8 @@ static int put_tags(struct mk_call *call, struct mantik *m, int64_t id, const st
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_buf_ struct mk_buf others = MK_BUF(MK_LIMIT_TEXT);
+	const char *word = owner->maximize ? "maximize" : "minimize";
+	bool guessed = true;
 	int r = mk_db_read(call, m->db,
 			   "SELECT key, value FROM experiment_tags WHERE experiment_id = ?1"
 			   " ORDER BY key",
@@ -96,13 +99,18 @@ static int put_tags(struct mk_call *call, struct mantik *m, int64_t id, const st
 			(void)mk_buf_puts(&others, ": ");
 			mk_yaml_scalar(&others, value, false);
 			(void)mk_buf_putc(&others, '\n');
+		} else if (strcmp(key, primary_goal) == 0) {
+			guessed = !*value;
 		}
 	}
 	if (owner->metric) {
 		(void)mk_buf_puts(ret, "primary_metric: {name: ");
 		mk_yaml_scalar(ret, owner->metric, false);
-		(void)mk_buf_printf(ret, ", goal: %s, of: last}\n",
-				    owner->maximize ? "maximize" : "minimize");
+		if (guessed)
+			(void)mk_buf_printf(ret, ", of: last}  # goal: %s, guessed from the name\n",
+					    word);
+		else
+			(void)mk_buf_printf(ret, ", goal: %s, of: last}\n", word);
 	}
 	if (others.len)
 		(void)mk_buf_printf(ret, "tags:\n%s", mk_buf_text(&others));
@@ -189,7 +197,7 @@ static int must_stay(struct mk_call *call, const char *name, struct mk_doc *map,
 static int read_primary(struct mk_call *call, const char *name, struct mk_doc *map,
 			const struct owner *owner, struct mk_pairs *ret)
 {
-	const char *metric = "", *goal = "minimize", *of = "last";
+	const char *metric = "", *goal = NULL, *of = "last";
 	struct mk_doc *doc;
 	int r = mk_doc_map(call, name, map, "primary_metric", &doc);
 
@@ -205,14 +213,17 @@ static int read_primary(struct mk_call *call, const char *name, struct mk_doc *m
 		r = mk_doc_leftover(call, name, doc);
 	if (r < 0)
 		return r;
-	if (strcmp(goal, "minimize") != 0 && strcmp(goal, "maximize") != 0)
+	/* Left out it stays as it is; of another metric it is guessed. */
+	if (!goal && *metric && strcmp(metric, owner->metric ? owner->metric : "") != 0)
+		goal = mk_goal_guess(metric) ? "maximize" : "minimize";
+	if (goal && strcmp(goal, "minimize") != 0 && strcmp(goal, "maximize") != 0)
 		return mk_doc_fail(call, name, mk_doc_get(doc, "goal"),
 				   "goal is \"%s\", not one of minimize, maximize", goal);
 	if (strcmp(of, "last") != 0)
 		return mk_doc_fail(call, name, mk_doc_get(doc, "of"),
 				   "of: a tracking server knows only the last value");
 	r = mk_pairs_set(ret, primary_name, metric);
-	if (r == 0 && *metric)
+	if (r == 0 && *metric && goal)
 		r = mk_pairs_set(ret, primary_goal, strcmp(goal, "maximize") == 0 ? "True" : "False");
 	return r;
 }

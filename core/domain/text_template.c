@@ -23,7 +23,8 @@ static const char *const templates[MK_TEXT_KINDS] = {
 		"## experiment.yaml of {}, id {id}: remove a # to set a value.\n"
 		"# note: what this experiment is to find out\n"
 		"# labels: [method/finetuning]\n"
-		"# primary_metric: {name: accuracy, goal: maximize, of: last}  # minimize; best\n",
+		"# primary_metric: {name: accuracy, goal: maximize, of: last}  # minimize; best; "
+		"without goal it is guessed from the name\n",
 	[MK_TEXT_REPOSITORY] =
 		"## repository.yaml of {}: where its code comes from. Only uri is needed.\n"
 		"uri:\n"

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/goal.h"
 
 struct change {
 	int64_t id, project_id;
@@ -72,19 +73,6 @@ static int exists(struct mk_call *call, const char *name)
 	return mk_fail(call, EEXIST, "Experiment(name=%s) already exists.", name);
 }
 
-/* The leaderboard goes by MLflow's tags while experiment.yaml says nothing of it. */
-static int follow_tags(struct mk_call *call, struct mk_conn *conn, int64_t id)
-{
-	return mk_domain_run(
-		call, conn,
-		"UPDATE experiments SET metric = (SELECT nullif(value, '') FROM experiment_tags"
-		" WHERE experiment_id = ?1 AND key = 'mlflow.experiment.primaryMetric.name'),"
-		" maximize = ifnull((SELECT lower(value) = 'true' FROM experiment_tags WHERE"
-		" experiment_id = ?1 AND key = 'mlflow.experiment.primaryMetric.greaterIsBetter'), 0)"
-		" WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM texts WHERE kind = 3 AND owner = ?1)",
-		id, 0);
-}
-
 static int make(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	struct change *c = arg;
@@ -110,7 +98,7 @@ static int make(struct mk_call *call, struct mk_conn *conn, void *arg)
 	for (size_t i = 0; r == 0 && c->tags && i < c->tags->n; i++)
 		r = put_tag(call, conn, c->id, c->tags->v[i].key, c->tags->v[i].value);
 	if (r == 0 && c->tags && c->tags->n)
-		r = follow_tags(call, conn, c->id);
+		r = mk_goal_follow_tags(call, conn, c->id);
 	if (r == 0)
 		r = mk_db_changed(call, conn, "experiment", c->id);
 	if (r == 0)
@@ -285,7 +273,7 @@ int mk_track_experiment_restore(struct mk_call *call, struct mantik *m, int64_t 
 
 static int tagged(struct mk_call *call, struct mk_conn *conn, int64_t id)
 {
-	int r = follow_tags(call, conn, id);
+	int r = mk_goal_follow_tags(call, conn, id);
 
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);
 }

@@ -20,6 +20,7 @@ enum { BIG = 3000000 };
 struct mk_tracking {
 	_Atomic int fails;
 	bool live, no_models, no_sizes, no_totals, ignores_ranges;
+	bool no_goal; /* its primary metric is "val/acc", and no tag says which way */
 	_Atomic char version; /* of all bytes; a stream of before may still go on */
 	_Atomic int64_t big;  /* bytes of big.bin */
 	_Atomic int asked, asked_files, asked_bytes;
@@ -61,14 +62,14 @@ static inline void store_close(struct mk_tracking *t)
 static inline int store_experiments(struct mk_call *call, struct mk_tracking *t, char **token,
 			     mk_t_experiment_emit *emit, void *arg)
 {
-	static const struct mk_t_pair tags[] = {
+	const struct mk_t_pair tags[] = {
 		{"mlflow.note.content", "what we want to know:\n1. all"},
 		{"team", "a: b"},
-		{"mlflow.experiment.primaryMetric.name", "loss"},
+		{"mlflow.experiment.primaryMetric.name", t->no_goal ? "val/acc" : "loss"},
 		{"mlflow.experiment.primaryMetric.greaterIsBetter", "False"},
 	};
 	const struct mk_t_experiment experiment = {
-		.id = "1", .name = "rain", .tags = tags, .n_tags = t->no_models ? 0 : 4};
+		.id = "1", .name = "rain", .tags = tags, .n_tags = t->no_models ? 0 : t->no_goal ? 3 : 4};
 	int r = answer(call, t);
 
 	free(mk_steal(token));

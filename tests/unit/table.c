@@ -3,6 +3,8 @@
 #include <mantik/project.h>
 #include <mantik/run.h>
 
+#include "domain/goal.h"
+#include "domain/track.h"
 #include "runs.h"
 
 static int fix_times(struct mk_call *call, struct mk_conn *conn, void *arg)
@@ -110,7 +112,8 @@ static void leaderboard_is_sorted(void)
 	} cases[] = {
 		{NULL, "fca", "0.25"},
 		{"primary_metric: {name: acc, goal: maximize}", "fac", "0.25"},
-		{"primary_metric: {name: acc}", "afc", "0.25"},
+		{"primary_metric: {name: acc, goal: minimize}", "afc", "0.25"},
+		{"primary_metric: {name: acc}", "fac", "0.25"}, /* guessed: more is better */
 		{"primary_metric: {name: acc, goal: maximize, of: best}", "afc", "0.5"},
 		{"primary_metric: {name: acc, goal: minimize, of: best}", "afc", "0.25"},
 		{"primary_metric: {name: none}", "fca", "0.25"},
@@ -139,6 +142,46 @@ static void leaderboard_is_sorted(void)
 			}
 		}
 		CHECK_TEXT(order, cases[i].order);
+	}
+}
+
+static void goals_are_guessed(void)
+{
+	static const char *const up[] = {"acc", "val_acc", "valAccuracy", "val/macroF1-score", "top5_acc",
+					 "R2", "roc_auc", "neg_mean_squared_error", "BLEU"};
+	static const char *const down[] = {"loss", "val_loss", "score_loss", "rmse", "mean_squared_error",
+					   "neg_log_likelihood", "x", "", "/", "eval/WER", "accident"};
+
+	for (size_t i = 0; i < sizeof(up) / sizeof(*up); i++)
+		if (!mk_goal_guess(up[i]))
+			CHECK_TEXT(up[i], "guessed wrong");
+	for (size_t i = 0; i < sizeof(down) / sizeof(*down); i++)
+		if (mk_goal_guess(down[i]))
+			CHECK_TEXT(down[i], "guessed wrong");
+}
+
+/* MLflow's own tags, of an experiment nobody wrote a text for: a word about the goal, then none. */
+static void tags_say_the_goal(void)
+{
+	PLATFORM(p);
+	static const char name[] = "mlflow.experiment.primaryMetric.name",
+			  greater[] = "mlflow.experiment.primaryMetric.greaterIsBetter";
+	static const struct {
+		const char *key, *value, *order;
+	} steps[] = {{name, "acc", "fac"}, {greater, "False", "afc"}, {greater, "True", "fac"},
+		     {greater, "False", "afc"}, {greater, "", "fac"}};
+	bool live;
+
+	make_four(&p);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+		CHECK_INT(mk_track_experiment_tag(&p.call, p.m, 1, steps[i].key, steps[i].value), 0);
+
+		_cleanup_free_ char *text = render(&p, MK_TABLE_LEADERBOARD, 1, &live);
+		char order[8] = "";
+
+		for (char *line = strchr(text, '\n') + 1; *line; line = strchr(line, '\n') + 1)
+			order[strlen(order)] = *line;
+		CHECK_TEXT(order, steps[i].order);
 	}
 }
 
@@ -196,6 +239,7 @@ static void generation_follows_changes(void)
 
 int main(void)
 {
-	return RUN(TEST(tables_to_the_byte), TEST(leaderboard_is_sorted),
+	return RUN(TEST(tables_to_the_byte), TEST(leaderboard_is_sorted), TEST(goals_are_guessed),
+		   TEST(tags_say_the_goal),
 		   TEST(a_late_key_gets_its_column), TEST(generation_follows_changes));
 }

@@ -248,6 +248,34 @@ static void an_experiment_is_told(void)
 		  "name: rain\nid: '1'\ntracking_server: fake\n");
 }
 
+/* No tag says which way: the name does, and a comment says so. Saving it as it is says nothing new. */
+static void a_goal_is_guessed(void)
+{
+	STORE(p, t, .no_goal = true);
+	CLIENT(c, p);
+	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
+
+	CHECK_LS(&c, "projects/p/experiments", "rain");
+	CHECK_INT(mk_experiment_get(&p.call, p.m, 1, &experiment), 0);
+	CHECK_TEXT(experiment.metric, "val/acc");
+	CHECK_INT(experiment.maximize, true);
+
+	_cleanup_free_ char *text = client_cat(&c, RAIN "/experiment.yaml");
+
+	NEED(text && strstr(text, "\nprimary_metric: {name: val/acc, of: last}"
+				  "  # goal: maximize, guessed from the name\n"));
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC, text), 0);
+	(void)run;
+	CHECK_INT(mk_outbox_any(&p.call, p.m, 1), 0);
+	CHECK_INT(client_write(&c, RAIN "/experiment.yaml", O_TRUNC,
+			       "tags: {team: 'a: b'}\nprimary_metric: {name: my loss}\n"),
+		  0);
+
+	_cleanup_free_ char *now = client_cat(&c, RAIN "/experiment.yaml");
+
+	CHECK(now && strstr(now, "\nprimary_metric: {name: my loss, goal: minimize, of: last}\n"));
+}
+
 int main(void)
 {
 	return RUN(TEST(models_of_the_project), TEST(models_that_went), TEST(models_of_a_run),
@@ -255,5 +283,6 @@ int main(void)
 		   TEST(nested_runs_know_each_other), TEST(what_its_runs_do_not_have),
 		   TEST(what_cannot_be_written), TEST(what_is_written_is_shown),
 		   TEST(an_experiment_is_edited),
-		   TEST(what_the_server_deleted_is_not_swept_up), TEST(an_experiment_is_told));
+		   TEST(what_the_server_deleted_is_not_swept_up), TEST(an_experiment_is_told),
+		   TEST(a_goal_is_guessed));
 }
