@@ -13,7 +13,10 @@
 #include "domain/logged.h"
 #include "domain/outbox.h"
 
-enum { POINTS_MAX = 50 << 20 }; /* of one metric */
+enum {
+	POINTS_MAX = 50 << 20, /* of one metric */
+	SIGN_OF_LIFE = 1000,   /* points that are written between two: a slow disk is no silent store */
+};
 
 static bool same_value(double a, double b)
 {
@@ -53,13 +56,15 @@ struct summary {
 	double min, max;
 };
 
-static struct summary sum_up(const struct mk_point *points, size_t n)
+static struct summary sum_up(struct mk_flight *flight, const struct mk_point *points, size_t n)
 {
 	struct summary s = {.min = NAN, .max = NAN};
 	struct mk_point_writer writer = {};
 	char line[96];
 
 	for (size_t i = 0; i < n; i++) {
+		if (i % SIGN_OF_LIFE == 0)
+			mk_flight_moved(flight);
 		s.bytes += (int64_t)mk_point_write(&writer, &points[i], line);
 		if (isnan(points[i].value))
 			continue;
@@ -75,11 +80,11 @@ static struct summary sum_up(const struct mk_point *points, size_t n)
 	return s;
 }
 
-static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t metric_id,
-			 const struct mk_point *points, size_t n)
+static int write_summary(struct mk_call *call, struct mk_flight *flight, struct mk_conn *conn,
+			 int64_t metric_id, const struct mk_point *points, size_t n)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct summary s = sum_up(points, n);
+	struct summary s = sum_up(flight, points, n);
 	int r = mk_prepare(call, conn,
 			   "UPDATE metrics SET count = ?2, bytes = ?3, min = ?4, min_step = ?5,"
 			   " max = ?6, max_step = ?7, minus = (minus & 1) | ?8, whole = 1"
@@ -100,8 +105,8 @@ static int write_summary(struct mk_call *call, struct mk_conn *conn, int64_t met
 	return mk_exec(call, stmt);
 }
 
-static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id,
-			 const char *key, struct mk_point *points, size_t n)
+static int put_points(struct mk_call *call, struct mk_flight *flight, struct mk_conn *conn,
+		      int64_t run_id, const char *key, struct mk_point *points, size_t n)
 {
 	_cleanup_stmt_ struct mk_stmt *find = NULL, *insert = NULL;
 	size_t same = 0;
@@ -140,9 +145,11 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 			mk_bind_null(insert, 6);
 		r = mk_step(call, insert);
 		mk_rewind(insert);
+		if (i % SIGN_OF_LIFE == 0)
+			mk_flight_moved(flight);
 	}
 	if (r == 0)
-		r = write_summary(call, conn, id, points, n);
+		r = write_summary(call, flight, conn, id, points, n);
 	if (r == 0)
 		r = mk_db_changed(call, conn, "run", run_id);
 	return r;
@@ -150,6 +157,7 @@ static int put_points(struct mk_call *call, struct mk_conn *conn, int64_t run_id
 
 struct put_history {
 	const struct mk_question *q;
+	struct mk_flight *flight;
 	struct mk_point *points;
 	size_t n;
 	bool last_try;
@@ -170,7 +178,7 @@ static int put_history(struct mk_call *call, struct mk_conn *conn, void *arg)
 		return r;
 	if (q->asked <= written && !put->last_try)
 		return ASKED_BEFORE;
-	r = put_points(call, conn, q->object, q->key, put->points, put->n);
+	r = put_points(call, put->flight, conn, q->object, q->key, put->points, put->n);
 	if (r < 0 || q->asked > written)
 		return r;
 
@@ -268,7 +276,7 @@ int mk_fly_history(struct mk_call *call, struct mk_flight *flight, void *arg)
 
 	for (int i = 0; i < TRIES && r == ASKED_BEFORE; i++) {
 		_cleanup_free_ struct mk_point *points = NULL;
-		struct put_history put = {.q = q, .last_try = i == TRIES - 1};
+		struct put_history put = {.q = q, .flight = flight, .last_try = i == TRIES - 1};
 
 		r = ask(call, flight, q, &points, &put.n);
 		if (r < 0)

@@ -478,6 +478,26 @@ static void a_history_grows_and_may_change(void)
 	CHECK_INT(t.asked_history, 2); /* the end did not fit */
 }
 
+/* All of it came, and writing it down takes longer than the store is given for a page. */
+static void a_long_history_is_waited_for(void)
+{
+	STORE(p, t, .n_runs = 1);
+	_cleanup_(mk_metric_free) struct mk_metric metric = {};
+	int64_t id, begun;
+
+	t.n_points = 500000;
+	CHECK_INT(count_runs(&p, project, false), 1);
+	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-0.00000000", false, &id), 0);
+	begun = mk_now_mono();
+	p.call.deadline = begun + MK_SEC;
+	CHECK_INT(mk_index_history(&p.call, p.m, id, "loss"), 0);
+	p.call.deadline = 0;
+	printf("# written in %lld ms\n", (long long)((mk_now_mono() - begun) / MK_MS));
+	CHECK_INT(mk_run_metric(&p.call, p.m, id, "loss", &metric), 0);
+	CHECK_INT(metric.count, 500000);
+	CHECK_INT(t.asked_history, 1);
+}
+
 /* SQLite has one zero, IEEE 754 and file stores have two. */
 static void minus_zero_is_kept(void)
 {
@@ -556,6 +576,7 @@ int main(void)
 		   TEST(what_was_seen_is_there_without_the_store),
 		   TEST(never_seen_is_the_stores_error), TEST(who_may_not_wait_is_sent_to_the_lane),
 		   TEST(one_asks_for_all), TEST(who_is_interrupted_leaves),
-		   TEST(a_history_grows_and_may_change), TEST(minus_zero_is_kept), TEST(names_are_exchanged),
+		   TEST(a_history_grows_and_may_change), TEST(a_long_history_is_waited_for),
+		   TEST(minus_zero_is_kept), TEST(names_are_exchanged),
 		   TEST(a_run_that_is_gone), TEST(two_connections_to_one_store));
 }
