@@ -177,8 +177,8 @@ def logged(bench, sh):
         run = post("runs/create", experiment_id="0", start_time=filled.T)["run"]["info"]["run_id"]
         for i in range(0, POINTS, 1000):
             post("runs/log-batch", run_id=run, metrics=[
-                {"key": "loss", "value": float(f"{1 / (k + 3):.12g}"), "timestamp": filled.T + 1000 * k,
-                 "step": k} for k in range(i, i + 1000)])
+                {"key": "loss", "value": filled.value(k), "timestamp": filled.T + 1000 * k, "step": k}
+                for k in range(i, i + 1000)])
         db = sqlite3.connect(it.databases[0], timeout=60)
         it.long = run, db.execute("SELECT id FROM runs WHERE uid = ?", (run,)).fetchone()[0]
         db.close()

@@ -44,10 +44,13 @@ def runs(db, experiment, n):
     return ids
 
 
+def value(i):
+    """Of point i of a history."""
+    return float(f"{1 / (i + 3):.12g}")
+
+
 def points(db, run, key, n):
     """The history of one more metric of a run, a point a second."""
-    def value(i):
-        return float(f"{1 / (i + 3):.12g}")
     db.executemany("INSERT INTO metrics(key,value,timestamp,step,is_nan,run_uuid) VALUES(?,?,?,?,0,?)",
                    ((key, value(i), T + 1000 * i, i, run) for i in range(n)))
     db.execute("INSERT INTO latest_metrics(key,value,timestamp,step,is_nan,run_uuid) VALUES(?,?,?,?,0,?)",
