@@ -269,6 +269,8 @@ int mk_logged_model_make(struct mk_call *call, struct mantik *m, const struct mk
 		return mk_fail(call, EIO, "no random numbers: %s", strerror(errno));
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		(void)snprintf(making.id + 2 + 2 * i, 3, "%02x", bytes[i]);
+	if (model->id)
+		(void)snprintf(making.id, sizeof(making.id), "%s", model->id);
 	r = mk_domain_write(call, m, MK_KILLSAFE, make, &making);
 	if (r == 0)
 		*ret_id = mk_strdup(making.id);

@@ -33,6 +33,7 @@ int mk_logged_model_get(struct mk_call *call, struct mantik *m, int64_t scope, c
 			bool deleted, struct mk_logged_model *ret) _must_check_;
 
 struct mk_logged_new {
+	const char *id;	       /* NULL: a new one; else one that no other has */
 	int64_t experiment_id; /* its row, of ours */
 	const char *name;      /* NULL: one is made up */
 	const char *model_type, *source_run;

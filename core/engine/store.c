@@ -6,14 +6,16 @@
  *	params, tags, points	  into the run's own; what is there is not logged twice, because it is
  *				  there: after a kill the points of a key are compared with what the
  *				  store has
- *	artifacts		  copied with those of the spec when the job has ended
+ *	datasets, the name	  likewise; a name that MLflow made up is none. How the job ended is
+ *				  not the store's to say
+ *	artifacts, models	  store_files.c, when the job has ended
  *
  * Runs of the store that began before the job was submitted are none of it: a store may have come
  * with the code. One run is ours. Of several the one that the others are nested in is, else the one
  * that began first; the others are folders of keys and files, NAME.ID/. In a lane thread, one at a
  * time for a job.
  */
-#include "engine/engine.h"
+#include "engine/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +28,9 @@
 #include "connect/tracking/local.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/track.h"
 
-enum { MOST_RUNS = 1000, PART = 1 << 16, MAX_FILES = 100000, MAX_DEPTH = 64, WAIT_S = 8 };
+enum { WAIT_S = 8 };
 static const int64_t clocks = 2 * MK_SEC; /* a file's time may be a little behind */
 
 /* A metric that was taken in: how many points, and the last one in the store's order. */
@@ -35,31 +38,6 @@ struct taken {
 	char *path; /* "<run>/<key>" */
 	int64_t n;
 	struct mk_point last;
-};
-
-struct source {
-	const struct mk_tracking_ops *ops;
-	struct mk_tracking *t;
-};
-
-struct store {
-	struct source sources[2]; /* mlflow.db, mlruns */
-	void *taken;		  /* tsearch(3) */
-	struct mk_pairs values;	  /* "params/<key>": as they were written last */
-	struct mk_list told;
-	const struct job *job;
-};
-
-/* A run of the store, as far as it is needed. */
-struct found {
-	char *id, *name, *parent;
-	int64_t started;
-	char *prefix; /* "" or "NAME.ID/" */
-};
-struct runs {
-	struct found v[MOST_RUNS];
-	size_t n;
-	int64_t since;
 };
 
 static int by_path(const void *a, const void *b)
@@ -88,7 +66,7 @@ void store_free(struct store *store)
 	free(store);
 }
 
-static void runs_free(struct runs **runs)
+void store_runs_free(struct store_runs **runs)
 {
 	for (size_t i = 0; *runs && i < (*runs)->n; i++) {
 		free((*runs)->v[i].id);
@@ -100,7 +78,7 @@ static void runs_free(struct runs **runs)
 }
 
 /* Once each. */
-static void tell(void *arg, const char *text)
+void store_tell(void *arg, const char *text)
 {
 	struct store *store = arg;
 
@@ -149,9 +127,9 @@ static void open_sources(struct mantik *m, struct job *job)
 		s->job = job;
 	}
 	if (!s->sources[0].t && is_own(job, "mlflow.db", S_IFREG))
-		s->sources[0] = (struct source){&mk_tracking_sqlstore, mk_sqlstore_at(m, db, tell, s)};
+		s->sources[0] = (struct store_source){&mk_tracking_sqlstore, mk_sqlstore_at(m, db, store_tell, s)};
 	if (!s->sources[1].t && is_own(job, "mlruns", S_IFDIR))
-		s->sources[1] = (struct source){&mk_tracking_filestore, mk_filestore_at(m, runs, tell, s)};
+		s->sources[1] = (struct store_source){&mk_tracking_filestore, mk_filestore_at(m, runs, store_tell, s)};
 }
 
 /* --- its runs -------------------------------------------------------------------------------- */
@@ -165,15 +143,15 @@ static int add_id(void *arg, const struct mk_t_experiment *experiment)
 
 static int add_run(void *arg, const struct mk_t_run *run)
 {
-	struct runs *runs = arg;
+	struct store_runs *runs = arg;
 	const char *parent = NULL;
 
-	if (run->started < runs->since || runs->n == MOST_RUNS)
+	if (run->started < runs->since || runs->n == STORE_MOST_RUNS)
 		return 0;
 	for (size_t i = 0; i < run->n_tags; i++)
 		if (strcmp(run->tags[i].key, "mlflow.parentRunId") == 0)
 			parent = run->tags[i].value;
-	runs->v[runs->n++] = (struct found){
+	runs->v[runs->n++] = (struct store_run){
 		.id = mk_strdup(run->id),
 		.name = mk_strdup(*run->name ? run->name : "run"),
 		.parent = mk_strdup(parent),
@@ -182,7 +160,7 @@ static int add_run(void *arg, const struct mk_t_run *run)
 	return 0;
 }
 
-static bool is_before(const struct found *a, const struct found *b)
+static bool is_before(const struct store_run *a, const struct store_run *b)
 {
 	if (!a->parent != !b->parent)
 		return !a->parent;
@@ -190,7 +168,7 @@ static bool is_before(const struct found *a, const struct found *b)
 }
 
 /* A part of a key: what one cannot hold as `_`. */
-static char *prefix_of(const struct found *run)
+static char *prefix_of(const struct store_run *run)
 {
 	char *prefix = mk_strf("%.60s.%.8s/", run->name, run->id);
 
@@ -200,8 +178,8 @@ static char *prefix_of(const struct found *run)
 	return prefix;
 }
 
-static int find_runs(struct mk_call *call, const struct source *source, int64_t since,
-		     struct runs *ret)
+static int find_runs(struct mk_call *call, const struct store_source *source, int64_t since,
+		     struct store_runs *ret)
 {
 	_cleanup_list_ struct mk_list ids = {};
 	_cleanup_free_ char *token = NULL;
@@ -235,6 +213,15 @@ static int submitted(struct mk_call *call, struct mantik *m, int64_t run_id, int
 	r = mk_step(call, stmt);
 	*ret = r > 0 ? mk_col_int(stmt, 0) : INT64_MAX;
 	return r < 0 ? r : 0;
+}
+
+int store_find(struct mk_call *call, struct mantik *m, const struct job *job,
+	       const struct store_source *source, struct store_runs *ret)
+{
+	int64_t since = 0;
+	int r = submitted(call, m, job->run_id, &since);
+
+	return r < 0 ? r : find_runs(call, source, since - clocks, ret);
 }
 
 /* --- points ---------------------------------------------------------------------------------- */
@@ -363,7 +350,7 @@ static struct taken *get_taken(struct store *store, const char *run, const char 
 }
 
 static int take_metric(struct mk_call *call, struct mantik *m, struct job *job,
-		       const struct source *source, const struct found *run, const char *name)
+		       const struct store_source *source, const struct store_run *run, const char *name)
 {
 	_cleanup_free_ char *key = mk_strf("%s%s", run->prefix, name), *token = NULL;
 	_cleanup_free_ struct mk_point *points = NULL;
@@ -373,7 +360,7 @@ static int take_metric(struct mk_call *call, struct mantik *m, struct job *job,
 	int r = mk_key_check(call, "metric", key);
 
 	if (r < 0) {
-		tell(job->store, call->error.text);
+		store_tell(job->store, call->error.text);
 		mk_error_clear(call);
 		return 0;
 	}
@@ -415,7 +402,7 @@ static int put_value(struct mk_call *call, struct mk_conn *conn, void *arg)
 }
 
 static int take_values(struct mk_call *call, struct mantik *m, struct job *job,
-		       const struct found *run, enum mk_value_kind kind,
+		       const struct store_run *run, enum mk_value_kind kind,
 		       const struct mk_t_pair *pairs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -431,7 +418,7 @@ static int take_values(struct mk_call *call, struct mantik *m, struct job *job,
 		if (r == 0)
 			r = mk_domain_write(call, m, MK_KILLSAFE, put_value, &v);
 		if (r == -EINVAL || r == -EEXIST || r == -EFBIG) {
-			tell(job->store, call->error.text);
+			store_tell(job->store, call->error.text);
 			mk_error_clear(call);
 			r = 0;
 		}
@@ -442,14 +429,74 @@ static int take_values(struct mk_call *call, struct mantik *m, struct job *job,
 	return 0;
 }
 
+/* --- what it read, and its name --------------------------------------------------------------- */
+
+static int take_datasets(struct mk_call *call, struct mantik *m, struct job *job,
+			 const struct mk_t_dataset *datasets, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		_cleanup_free_ char *what = mk_strf("dataset/%s/%s", datasets[i].name, datasets[i].digest);
+		_cleanup_pairs_ struct mk_pairs tags = {};
+		const struct mk_track_dataset dataset = {
+			.name = datasets[i].name,
+			.digest = datasets[i].digest,
+			.source_type = datasets[i].source_type,
+			.source = datasets[i].source,
+			.tags = &tags,
+		};
+
+		if (mk_pairs_get(&job->store->values, what))
+			continue;
+		if (datasets[i].context && *datasets[i].context)
+			r = mk_pairs_set(&tags, "mlflow.data.context", datasets[i].context);
+		if (r == 0)
+			r = mk_track_inputs(call, m, job->run_id, &dataset, 1, NULL, 0);
+		if (r == 0)
+			(void)!mk_pairs_set(&job->store->values, what, "");
+	}
+	return r;
+}
+
+/* Nobody gave it: MLflow's own are like quiet-heron-417. */
+static bool is_made_up(const char *name)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+	size_t how = strspn(name, letters), what, number;
+
+	if (!how || name[how] != '-')
+		return false;
+	name += how + 1;
+	what = strspn(name, letters);
+	if (!what || name[what] != '-')
+		return false;
+	name += what + 1;
+	number = strspn(name, "0123456789");
+	return number && number <= 3 && !name[number];
+}
+
+static int take_name(struct mk_call *call, struct mantik *m, struct job *job, const char *name)
+{
+	const char *before = mk_pairs_get(&job->store->values, "name");
+	int r;
+
+	if (!*name || is_made_up(name) || (before && strcmp(before, name) == 0))
+		return 0;
+	r = mk_track_run_update(call, m, job->run_id, &(struct mk_track_update){.name = name});
+	if (r == 0)
+		(void)!mk_pairs_set(&job->store->values, "name", name);
+	return r;
+}
+
 /* --- all of it ------------------------------------------------------------------------------- */
 
 struct taking {
 	struct mk_call *call;
 	struct mantik *m;
 	struct job *job;
-	const struct source *source;
-	const struct found *run;
+	const struct store_source *source;
+	const struct store_run *run;
 	struct mk_list keys;
 };
 
@@ -460,16 +507,20 @@ static int take_run(void *arg, const struct mk_t_run *run)
 
 	if (r == 0)
 		r = take_values(t->call, t->m, t->job, t->run, MK_TAG, run->tags, run->n_tags);
+	if (r == 0)
+		r = take_datasets(t->call, t->m, t->job, run->datasets, run->n_datasets);
+	if (r == 0 && !*t->run->prefix)
+		r = take_name(t->call, t->m, t->job, run->name);
 	for (size_t i = 0; r == 0 && i < run->n_metrics; i++)
 		r = mk_list_add(&t->keys, run->metrics[i].key);
 	return r;
 }
 
 static int take_source(struct mk_call *call, struct mantik *m, struct job *job,
-		       const struct source *source, int64_t since)
+		       const struct store_source *source)
 {
-	_cleanup_(runs_free) struct runs *runs = mk_new(struct runs);
-	int r = find_runs(call, source, since, runs);
+	_cleanup_(store_runs_free) struct store_runs *runs = mk_new(struct store_runs);
+	int r = store_find(call, m, job, source, runs);
 
 	for (size_t i = 0; r == 0 && i < runs->n; i++) {
 		struct taking t = {call, m, job, source, &runs->v[i], {}};
@@ -482,143 +533,30 @@ static int take_source(struct mk_call *call, struct mantik *m, struct job *job,
 	return r;
 }
 
-/* An mlruns/ beside a mlflow.db may hold nothing but its artifacts. */
-static bool is_beside(const struct store *store, size_t i)
+bool store_is_beside(const struct store *store, size_t i)
 {
 	return i == 1 && store->sources[0].t;
 }
 
 int store_harvest(struct mk_call *call, struct mantik *m, struct job *job)
 {
-	int64_t since = 0;
-	int r;
+	int r = 0;
 
 	if (!store_is_there(job))
 		return 0;
 	open_sources(m, job);
-	r = submitted(call, m, job->run_id, &since);
 	for (size_t i = 0; r == 0 && i < 2; i++) {
 		int64_t deadline = call->deadline;
 
 		if (!job->store->sources[i].t)
 			continue;
 		call->deadline = mk_now_mono() + WAIT_S * MK_SEC;
-		r = take_source(call, m, job, &job->store->sources[i], since - clocks);
+		r = take_source(call, m, job, &job->store->sources[i]);
 		call->deadline = deadline;
 		/* It may be just being made; what is broken is told when the job has ended. */
 		if (r < 0 && r != -EINTR) {
-			if (job->step > MK_STEP_RUNNING && !is_beside(job->store, i))
-				tell(job->store, call->error.text ? call->error.text : strerror(-r));
-			mk_error_clear(call);
-			r = 0;
-		}
-	}
-	return r;
-}
-
-/* --- artifacts ------------------------------------------------------------------------------- */
-
-struct copy {
-	struct mk_call *call;
-	const struct source *source;
-	const struct found *run;
-	int to;
-	int *files;
-	struct mk_list paths, dirs;
-	int fd;
-};
-
-static int add_path(void *arg, const struct mk_t_file *file)
-{
-	struct copy *c = arg;
-
-	return mk_list_add(file->is_dir ? &c->dirs : &c->paths, file->path);
-}
-
-static int write_all(void *arg, const void *data, size_t len)
-{
-	const struct copy *c = arg;
-
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(c->fd, (const char *)data + done, len - done);
-
-		if (n < 0 && errno != EINTR)
-			return mk_fail(c->call, errno, "artifacts: %s", strerror(errno));
-		done += n > 0 ? (size_t)n : 0;
-	}
-	return 0;
-}
-
-static int make_dirs(struct mk_call *call, int to, const char *path)
-{
-	for (const char *slash = path; (slash = strchr(slash, '/')); slash++) {
-		_cleanup_free_ char *dir = mk_strndup(path, (size_t)(slash - path));
-
-		if (mkdirat(to, dir, 0700) < 0 && errno != EEXIST)
-			return mk_fail(call, errno, "artifacts: %s: %s", dir, strerror(errno));
-	}
-	return 0;
-}
-
-static int copy_file(struct copy *c, const char *path)
-{
-	_cleanup_free_ char *to = mk_strf("%s%s", c->run->prefix, path), *etag = NULL;
-	const struct mk_t_place place = {MK_T_RUN, c->run->id, NULL};
-	int64_t total;
-	int r = make_dirs(c->call, c->to, to);
-
-	if (r < 0)
-		return r;
-	if (++*c->files > MAX_FILES)
-		return mk_fail(c->call, E2BIG, "artifacts: more than %d files", MAX_FILES);
-	/* What the spec's `artifacts:` copied under that name stays. */
-	c->fd = openat(c->to, to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (c->fd < 0)
-		return errno == EEXIST ? 0 : mk_fail(c->call, errno, "artifacts: %s: %s", to, strerror(errno));
-	r = c->source->ops->read(c->call, c->source->t, &place, path, 0, -1, &etag, write_all, c, &total);
-	if (r == 0 && fsync(c->fd) < 0)
-		r = mk_fail(c->call, errno, "artifacts: %s: %s", to, strerror(errno));
-	mk_closep(&c->fd);
-	return r;
-}
-
-static int copy_run(struct mk_call *call, const struct source *source, const struct found *run, int to,
-		    int *files)
-{
-	const struct mk_t_place place = {MK_T_RUN, run->id, NULL};
-	struct copy c = {.call = call, .source = source, .run = run, .to = to, .files = files, .fd = -1};
-	_cleanup_free_ char *token = NULL;
-	int r = mk_list_add(&c.dirs, "");
-
-	for (size_t i = 0; r == 0 && i < c.dirs.n; i++)
-		r = source->ops->files(call, source->t, &place, c.dirs.v[i], &token, add_path, &c);
-	for (size_t i = 0; r == 0 && i < c.paths.n; i++)
-		r = copy_file(&c, c.paths.v[i]);
-	mk_list_free(&c.dirs);
-	mk_list_free(&c.paths);
-	return r;
-}
-
-int store_copy(struct mk_call *call, const struct job *job, int to, int *files)
-{
-	int64_t since = 0;
-	int r = 0;
-
-	for (size_t i = 0; job->store && r == 0 && i < 2; i++) {
-		const struct source *source = &job->store->sources[i];
-		_cleanup_(runs_free) struct runs *runs = mk_new(struct runs);
-
-		if (!source->t)
-			continue;
-		r = submitted(call, job->site.m, job->run_id, &since);
-		if (r == 0)
-			r = find_runs(call, source, since - clocks, runs);
-		for (size_t k = 0; r == 0 && k < runs->n; k++)
-			r = copy_run(call, source, &runs->v[k], to, files);
-		if (r < 0 && r != -EINTR && r != -ENOSPC && r != -EDQUOT) {
-			if (!is_beside(job->store, i))
-				engine_note(job, "submission", "artifacts of MLflow: %s",
-					    call->error.text);
+			if (job->step > MK_STEP_RUNNING && !store_is_beside(job->store, i))
+				store_tell(job->store, call->error.text ? call->error.text : strerror(-r));
 			mk_error_clear(call);
 			r = 0;
 		}
