@@ -63,6 +63,9 @@ static void line(struct client *c, const char *path, struct fs_node *node,
 	mode_t mode = attr->st.st_mode;
 
 	fs_at_node(c->call, node, c->tree, &at);
+	/* What people change shows in another mount within a second. */
+	if (at.row->class != FS_FIXED && at.row->class != FS_SLOW)
+		CHECK(attr->attr_timeout <= 1);
 	(void)mk_buf_printf(out, "%c%03o %-5s %s", S_ISDIR(mode) ? 'd' : S_ISLNK(mode) ? 'l' : '-',
 			    (unsigned)mode & 0777, class_names[at.row->class], path);
 	if (S_ISREG(mode) && attr->attr_timeout == 0 && at.row->class != FS_LIVE)
