@@ -34,6 +34,8 @@ struct mk_repository {
 void mk_repository_free(struct mk_repository *repository);
 typedef int mk_repository_emit(void *arg, const struct mk_repository *repository);
 
+/* As projects (mantik/project.h); a repository that something was written to is never removed: ENOTEMPTY.
+ * None of these asks the remote. */
 int mk_repository_list(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       mk_repository_emit *emit, void *arg) _must_check_;
 int mk_repository_find(struct mk_call *call, struct mantik *m, int64_t project_id,

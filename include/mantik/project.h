@@ -46,10 +46,13 @@ int mk_project_make(struct mk_call *call, struct mantik *m, const char *name,
 		    int64_t *ret_id) _must_check_;
 /* Only what a mkdir left untouched: else ENOTEMPTY. */
 int mk_project_remove(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
-/* Renames a project or an experiment. EEXIST. */
+/* EEXIST; EINVAL as mk_project_make(); ENOENT. */
 int mk_project_rename(struct mk_call *call, struct mantik *m, int64_t id,
 		      const char *name) _must_check_;
 
+/* The same of experiments. Of a project that shows a tracking store: listing and finding may return
+ * MK_PUNT for the lane of its connection; make and rename go through the outbox (mantik/outbox.h);
+ * remove is EOPNOTSUPP. make: ENOENT the project is gone. */
 int mk_experiment_list(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       mk_experiment_emit *emit, void *arg) _must_check_;
 int mk_experiment_find(struct mk_call *call, struct mantik *m, int64_t project_id,
@@ -85,7 +88,8 @@ int mk_project_gc(struct mk_call *call, struct mantik *m, int64_t project_id,
 
 /*
  * The tables (mantikfs(7), Tables: TSV, header, \t \n \\ escaped). Rendered from one snapshot.
- * *ret_live: a run in it is not ended (its text may change within seconds).
+ * *ret_live: a run in it is not ended (its text may change within seconds). ENOENT; MK_PUNT as the
+ * listing of its runs.
  */
 enum mk_table {
 	MK_TABLE_PROJECT_RUNS,	  /* id: project */

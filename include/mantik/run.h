@@ -79,6 +79,12 @@ struct mk_run {
 
 void mk_run_free(struct mk_run *run);
 
+/*
+ * Runs of a project that shows a tracking store (mantik/outbox.h): what lists, finds or reads them may
+ * return MK_PUNT for the lane of its connection, unless it says that nobody is asked; verbs put a row
+ * into the outbox and never wait.
+ */
+
 /* A mirrored run that was last asked about longer ago than 2 s (30 s when it has ended). */
 bool mk_run_is_old(const struct mk_run *run);
 /* By the row. ENOENT. A mirrored run that is old is asked for first (MK_PUNT); when its store does
@@ -156,7 +162,8 @@ int mk_run_values(struct mk_call *call, struct mantik *m, int64_t id, enum mk_va
 int mk_run_value(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
 		 const char *key, struct mk_buf *ret) _must_check_;
 /* Sets one. A param that has another value already: EEXIST (as MLflow). EINVAL: bad key (empty,
- * over 250 bytes, a part `.` or `..`, a control character) or value over 8000 bytes. */
+ * over 250 bytes, no UTF-8, a part `.` or `..`, a control character) or value (over 8000 bytes, no
+ * UTF-8). EROFS: the run is deleted. ENOENT. */
 int mk_run_value_set(struct mk_call *call, struct mantik *m, int64_t id, enum mk_value_kind kind,
 		     const char *key, const char *value) _must_check_;
 
@@ -212,23 +219,25 @@ int mk_run_metrics_table(struct mk_call *call, struct mantik *m, int64_t id,
 
 /*
  * Intents: one durable row, then mantikd acts. All return 0 once durable (and poke).
- * cancel   ESRCH when it has ended already
+ * cancel   ESRCH when it has ended already; EOPNOTSUPP it has no job of ours
  * delete   EBUSY while live;  restore  ENOENT when not deleted
- * clean    removes the working directory; EBUSY while live
+ * clean    removes the working directory; EBUSY while live; EOPNOTSUPP a tracking store's
  */
 int mk_run_cancel(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_run_delete(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_run_restore(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_run_clean(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
-/* The same for all runs of an experiment, or of a project (experiment_id 0), in one transaction:
- * how many. delete: EBUSY names one that is live, and then none is deleted. */
+/* The same for all runs of an experiment, or of a project (experiment_id 0), in one transaction (those
+ * of a tracking store one by one): how many. delete: EBUSY names one that is live, and then none is
+ * deleted. */
 int mk_run_delete_all(struct mk_call *call, struct mantik *m, int64_t project_id,
 		      int64_t experiment_id) _must_check_;
 int mk_run_restore_all(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       int64_t experiment_id) _must_check_;
 /* Ends deleted runs for good: rows, records and working directories, if they were deleted longer
  * than `older` ns ago. id 0: all such, and logged models that were deleted by themselves. A run that
- * a version of a registered model is made of stays (EBUSY when it was named). Returns how many. */
+ * a version of a registered model is made of stays. EBUSY: the one named is live, not deleted, or such.
+ * Returns how many. */
 int mk_run_gc(struct mk_call *call, struct mantik *m, int64_t id, int64_t older) _must_check_;
 
 struct mk_submit_options {
