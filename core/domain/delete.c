@@ -145,12 +145,57 @@ static int move_all(struct mk_call *call, struct mk_conn *conn, void *arg)
 	return r < 0 ? r : mk_project_touch(call, conn, below->project_id, true);
 }
 
+struct collected {
+	struct mk_call *call;
+	int64_t *v;
+	size_t n;
+	bool restore;
+};
+
+static int collect(void *arg, const struct mk_run_entry *entry)
+{
+	struct collected *c = arg;
+	int64_t *v = reallocarray(c->v, c->n + 1, sizeof(*v));
+
+	if (!v)
+		return mk_fail(c->call, ENOMEM, "too many runs at once");
+	c->v = v;
+	c->v[c->n++] = entry->id;
+	if (c->restore || mk_status_final(entry->status))
+		return 0;
+	return mk_fail(c->call, EBUSY, "%s is %s; nothing was deleted", entry->dir,
+		       mk_status_name(entry->status));
+}
+
+/* The runs of a tracking store: what it is told is a row of the outbox each. */
+static int move_foreign(struct mk_call *call, struct mantik *m, struct below *below)
+{
+	const struct mk_run_query query = {.project_id = below->project_id,
+					   .experiment_id = below->experiment_id,
+					   .deleted = below->restore};
+	struct collected all = {.call = call, .restore = below->restore};
+	int r = mk_run_list(call, m, &query, collect, &all);
+
+	for (size_t i = 0; r == 0 && i < all.n; i++) {
+		r = mk_call_check(call, "a move of many runs");
+		if (r == 0)
+			r = below->restore ? mk_run_restore(call, m, all.v[i])
+					   : mk_run_delete(call, m, all.v[i]);
+		below->n += r == 0;
+	}
+	free(all.v);
+	return r < 0 ? r : below->n;
+}
+
 static int move_below(struct mk_call *call, struct mantik *m, struct below *below)
 {
-	int r = mk_index_ours(call, m, below->project_id,
-			      below->itself ? "experiments and projects are deleted and restored"
-					    : "runs are deleted and restored");
+	int r = mk_index_foreign(call, m, below->project_id);
 
+	if (r > 0 && !below->itself)
+		return move_foreign(call, m, below);
+	if (r > 0)
+		r = mk_index_ours(call, m, below->project_id,
+				  "experiments and projects are deleted and restored");
 	if (r == 0)
 		r = mk_domain_write(call, m, MK_DURABLE, move_all, below);
 	return r < 0 ? r : below->n;

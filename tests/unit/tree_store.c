@@ -212,6 +212,34 @@ static void an_experiment_is_edited(void)
 	CHECK(strstr(c.why, "\"more\" is left out"));
 }
 
+/* The runs of an experiment of a store at once; it and its project are deleted there. */
+static void all_runs_go_and_come_back(void)
+{
+	STORE(p, t);
+	CLIENT(c, p);
+	int64_t rows = 0;
+
+	CHECK_INT(mk_project_delete(&p.call, p.m, 1, 0), -EOPNOTSUPP);
+	CHECK_INT(mk_project_delete(&p.call, p.m, 1, 1), -EOPNOTSUPP);
+	CHECK_INT(mk_run_delete_all(&p.call, p.m, 1, 1), 2);
+	CHECK_LS(&c, "projects/p/runs/deleted", "fold.00000000 train.00000000");
+	CHECK_LS(&c, RAIN "/runs", "");
+	CHECK_INT(mk_outbox_count(&p.call, p.m, run, &rows), 0);
+	CHECK_INT(rows, 1);
+	CHECK_INT(mk_run_delete_all(&p.call, p.m, 1, 0), 0);
+	CHECK_INT(mk_run_restore_all(&p.call, p.m, 1, 0), 2);
+	CHECK_LS(&c, RAIN "/runs", "fold.00000000 train.00000000");
+}
+
+static void none_goes_while_one_is_live(void)
+{
+	STORE(p, t, .live = true);
+
+	(void)run;
+	CHECK_INT(mk_run_delete_all(&p.call, p.m, 1, 0), -EBUSY);
+	CHECK_INT(mk_outbox_any(&p.call, p.m, 1), 0);
+}
+
 static int delete_all(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	(void)arg;
@@ -282,7 +310,8 @@ int main(void)
 		   TEST(ours_have_none),
 		   TEST(nested_runs_know_each_other), TEST(what_its_runs_do_not_have),
 		   TEST(what_cannot_be_written), TEST(what_is_written_is_shown),
-		   TEST(an_experiment_is_edited),
+		   TEST(an_experiment_is_edited), TEST(all_runs_go_and_come_back),
+		   TEST(none_goes_while_one_is_live),
 		   TEST(what_the_server_deleted_is_not_swept_up), TEST(an_experiment_is_told),
 		   TEST(a_goal_is_guessed));
 }
