@@ -42,9 +42,12 @@ int mk_run_log_open(struct mk_call *call, struct mantik *m, int64_t run_id, enum
 int mk_run_log_stat(struct mk_call *call, struct mantik *m, int64_t run_id, enum mk_log log,
 		    struct mk_blob_stat *ret) _must_check_;
 
-/* artifacts/<path>: path "" is the directory itself. Names are as the job wrote them. ENOENT, also for a
- * run that is not there; list: ENOTDIR (a job's own: ENOENT) for a file; open: EISDIR. Of a tracking store's: MK_PUNT for the lane of
- * its connection, EHOSTUNREACH … for what was never seen, ESTALE when it became another file. */
+/*
+ * artifacts/<path>: path "" is the directory itself. Names are as the job wrote them. ENOENT, also for a
+ * run that is not there; list: ENOTDIR for a file (of a job: ENOENT); open: EISDIR. Of a tracking
+ * store's: MK_PUNT for the lane of its connection, EHOSTUNREACH … for what was never seen, ESTALE when
+ * it became another file.
+ */
 struct mk_dirent {
 	const char *name; /* valid during emit */
 	bool is_dir;

@@ -41,7 +41,8 @@ int mk_project_find(struct mk_call *call, struct mantik *m, const char *name,
 		    struct mk_project *ret) _must_check_; /* ENOENT */
 int mk_project_get(struct mk_call *call, struct mantik *m, int64_t id,
 		   struct mk_project *ret) _must_check_; /* ENOENT */
-/* Brings a deleted one of this name back. EEXIST; EINVAL for a name that is empty, too long, not UTF-8 or holds a control character. */
+/* Brings a deleted one of this name back. EEXIST; EINVAL for a name that is empty, too long, not UTF-8
+ * or holds a control character. */
 int mk_project_make(struct mk_call *call, struct mantik *m, const char *name,
 		    int64_t *ret_id) _must_check_;
 /* Only what a mkdir left untouched: else ENOTEMPTY. */
