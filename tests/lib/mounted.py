@@ -90,6 +90,7 @@ class Mounted:
 
     def leave(self):
         self.platform.unmount(self.platform.mountpoint)
+        wait_for(lambda: not self.daemons(), "the mount's end", 60)
 
     def run(self, id, deleted=False):
         """The directory of a run of the server."""
@@ -114,7 +115,6 @@ class Mounted:
     def later(self, seconds=3600):
         """A new mount, after everything we know has become so much older."""
         self.leave()
-        wait_for(lambda: not self.daemons(), "the mount's end")
         with sqlite3.connect(f"{self.platform.data}/mantik.db", timeout=20) as db:
             db.execute("UPDATE marks SET time = time - ?", (seconds * 10**9,))
             db.execute("UPDATE runs SET as_of = as_of - ?", (seconds * 10**9,))
