@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import mantik  # noqa: E402
 
 KEPT = os.environ.get("MANTIK_TEST_MACHINES") or "/var/tmp/mantik-machines"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 # What debootstrap needs to know of a release; archive is a word in the address of a mirror.
 RELEASES = {
     "bookworm": {"archive": "debian", "name": "Debian 12"},
@@ -121,7 +122,12 @@ class Machine:
         os.makedirs(os.path.join(self.upper, "etc/dpkg/dpkg.cfg.d"))
         with open(os.path.join(self.upper, "etc/dpkg/dpkg.cfg.d/fast"), "w") as f:
             f.write("force-unsafe-io\n")   # a machine that crashes is thrown away
+        # the network is this machine's: its names, and whom it trusts behind a proxy for TLS
         shutil.copy("/etc/resolv.conf", os.path.join(self.upper, "etc/resolv.conf"))
+        if os.path.exists(AUTHORITIES):
+            shutil.copy(AUTHORITIES, os.path.join(self.upper, "etc/authorities.crt"))
+            with open(os.path.join(self.upper, "etc/pip.conf"), "w") as f:
+                f.write("[global]\ncert = /etc/authorities.crt\n")
         self.init = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts",
              "sh", "-c", BOOT, "boot", lower, self.dir, packages],
