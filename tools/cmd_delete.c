@@ -43,7 +43,8 @@ const struct cmd cmd_delete = {
 	.help = "moves ended runs to runs/deleted, takes experiments and projects out of the tree",
 	.more = "PATH is a run, by any of its names, or the path of an experiment or of a project, which goes "
 		"with all its runs, or not at all when one has not ended; the path of its runs directory means "
-		"only these. A project with registered models stays. On a terminal it asks first. Nothing is "
+		"only these. An experiment of a tracking server is deleted there, as MLflow does it. A project with "
+		"registered models stays. On a terminal it asks first. Nothing is "
 		"lost until gc: restore brings all back.",
 	.options =
 		(const struct cmd_option[]){

@@ -29,7 +29,7 @@ const struct cmd cmd_restore = {
 	.needs = CTL_WRITE,
 	.help = "brings deleted runs, experiments and projects back",
 	.more = "PATH is a run, by any of its names, or the path of an experiment or of a project: it and all "
-		"its runs that are deleted.",
+		"its runs that are deleted, of a tracking server at the server.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,
 };

@@ -14,6 +14,7 @@
 
 #include "domain/domain.h"
 #include "domain/index.h"
+#include "domain/outbox.h"
 
 struct below {
 	int64_t project_id, experiment_id; /* 0: all of the project */
@@ -193,9 +194,15 @@ static int move_below(struct mk_call *call, struct mantik *m, struct below *belo
 
 	if (r > 0 && !below->itself)
 		return move_foreign(call, m, below);
+	if (r > 0 && below->experiment_id) {
+		r = mk_store_experiment_move(call, m, below->experiment_id, !below->restore, false);
+		return r < 0 ? r : 0;
+	}
 	if (r > 0)
-		r = mk_index_ours(call, m, below->project_id,
-				  "experiments and projects are deleted and restored");
+		return mk_fail(call, EOPNOTSUPP,
+			       "a whole tracking server is not deleted: name its `runs`, an experiment or a "
+			       "run; `rm` of its file in connections/ takes it out of the tree and deletes "
+			       "nothing there");
 	if (r == 0)
 		r = mk_domain_write(call, m, MK_DURABLE, move_all, below);
 	return r < 0 ? r : below->n;

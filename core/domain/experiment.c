@@ -182,19 +182,13 @@ int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t pro
 	return 0;
 }
 
-static int must_be_ours(struct mk_call *call, struct mantik *m, int64_t id, const char *what)
-{
-	_cleanup_(mk_experiment_free) struct mk_experiment experiment = {};
-	int r = mk_experiment_get(call, m, id, &experiment);
-
-	return r < 0 ? r : mk_index_ours(call, m, experiment.project_id, what);
-}
-
 int mk_experiment_remove(struct mk_call *call, struct mantik *m, int64_t id)
 {
-	int r = must_be_ours(call, m, id, "an experiment is removed");
+	int r = mk_store_experiment_move(call, m, id, true, true);
 
-	return r < 0 ? r : mk_noun_remove(call, m, &noun, id);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return mk_noun_remove(call, m, &noun, id);
 }
 
 int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id, const char *name)

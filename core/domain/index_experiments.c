@@ -7,7 +7,7 @@
 #include "domain/domain.h"
 #include "domain/goal.h"
 #include "domain/index_store.h"
-#include "domain/outbox.h"
+#include "domain/outbox_change.h"
 
 /* Names are free to be exchanged at the store between two listings: whoever has the wanted one
  * here steps aside until its own line comes. */
@@ -152,6 +152,8 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	r = mk_index_experiment_id(call, conn, project_id, experiment->id, &id);
 	if (r > 0)
 		r = put_tags(call, conn, id, experiment);
+	if (r == 0 && experiment->deleted) /* with its runs, which are not asked for any more */
+		r = mk_out_move_experiment(call, conn, id, now, 0);
 	if (r == 0)
 		r = mk_outbox_overlay(call, conn, "experiment", id);
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);

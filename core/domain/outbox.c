@@ -35,6 +35,7 @@ int mk_outbox_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row
 
 	if (r < 0)
 		return r;
+	row->created = mk_now_real();
 	mk_bind_int(stmt, 1, row->project_id);
 	mk_bind_int(stmt, 2, row->verb);
 	mk_bind_text(stmt, 3, row->object);
@@ -46,7 +47,7 @@ int mk_outbox_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row
 		mk_bind_value(stmt, 8, row->point.value);
 		mk_bind_int(stmt, 9, row->point.time);
 	}
-	mk_bind_int(stmt, 10, mk_now_real());
+	mk_bind_int(stmt, 10, row->created);
 	mk_bind_int(stmt, 11, row->wanted);
 	r = mk_exec(call, stmt);
 	if (r < 0)

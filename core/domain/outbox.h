@@ -37,6 +37,8 @@ enum mk_out_verb { /* in databases: append only */
 	MK_OUT_ALIAS_REMOVE,
 	MK_OUT_MODEL_DESCRIBE,
 	MK_OUT_VERSION_DESCRIBE,
+	MK_OUT_EXPERIMENT_DELETE, /* with its runs; a value: only if it has none */
+	MK_OUT_EXPERIMENT_RESTORE,
 	MK_OUT_VERBS,
 };
 
@@ -144,6 +146,9 @@ int mk_store_experiment_make(struct mk_call *call, struct mantik *m, int64_t pro
 			     const char *name, int64_t *ret_id) _must_check_;
 int mk_store_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id,
 			       const char *name) _must_check_;
+/* With its runs. empty: only one that no run and no tag was put in. */
+int mk_store_experiment_move(struct mk_call *call, struct mantik *m, int64_t id, bool deleted,
+			     bool empty) _must_check_;
 /* Several at once; the pairs that are the same already change nothing. */
 int mk_store_experiment_tags(struct mk_call *call, struct mantik *m, int64_t id,
 			     const struct mk_pairs *tags) _must_check_;

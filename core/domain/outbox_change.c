@@ -99,6 +99,35 @@ int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id, i
 			     id, time);
 }
 
+static int set_experiment_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time)
+{
+	return mk_domain_run(
+		call, conn,
+		"UPDATE experiments SET deleted = iif(?2 AND deleted, deleted, ?2) WHERE id = ?1", id,
+		time);
+}
+
+int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
+			   int64_t since)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = set_experiment_deleted(call, conn, id, time);
+
+	if (r == 0)
+		r = mk_prepare(call, conn,
+			       "UPDATE runs SET deleted = ?2, changed = max(changed + 1, ?4),"
+			       " generation = generation + 1 WHERE experiment_id = ?1"
+			       " AND (deleted <> 0) = (?2 = 0) AND (?3 = 0 OR deleted = ?3)",
+			       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	mk_bind_int(stmt, 2, time);
+	mk_bind_int(stmt, 3, since);
+	mk_bind_int(stmt, 4, mk_now_real());
+	return mk_exec(call, stmt);
+}
+
 int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
 	switch (row->verb) {
@@ -114,6 +143,10 @@ int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_
 		return mk_out_set_deleted(call, conn, row->of, 0);
 	case MK_OUT_EXPERIMENT_RENAME:
 		return mk_out_set_name(call, conn, row->of, row->value);
+	case MK_OUT_EXPERIMENT_DELETE:
+		return mk_out_move_experiment(call, conn, row->of, row->created, 0);
+	case MK_OUT_EXPERIMENT_RESTORE:
+		return mk_out_move_experiment(call, conn, row->of, 0, 0);
 	case MK_OUT_ALIAS_SET:
 	case MK_OUT_ALIAS_REMOVE:
 	case MK_OUT_MODEL_DESCRIBE:
@@ -130,18 +163,34 @@ int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_
 
 /* --- overlay --------------------------------------------------------------------------------- */
 
+/* An experiment that goes or comes back, seen by one of its runs or by itself: its other runs have
+ * rows of their own. */
+static int overlay_move(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+			bool is_run)
+{
+	int64_t time = row->verb == MK_OUT_EXPERIMENT_DELETE ? row->created : 0;
+
+	return is_run ? mk_out_set_deleted(call, conn, row->of, time)
+		      : set_experiment_deleted(call, conn, row->of, time);
+}
+
 int mk_outbox_overlay(struct mk_call *call, struct mk_conn *conn, const char *noun, int64_t id)
 {
 	_cleanup_free_ char *object = mk_strf("%s:%lld", noun, (long long)id);
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT verb, key, value, project_id FROM outbox WHERE object = ?1"
-			   " AND code = 0 AND verb <> 0 ORDER BY id",
+			   "SELECT verb, key, value, project_id, created FROM outbox WHERE code = 0"
+			   " AND verb <> 0 AND (object = ?1 OR (?2 AND verb IN (14, 15) AND object ="
+			   " 'experiment:' || (SELECT experiment_id FROM runs WHERE id = ?3)))"
+			   " ORDER BY id",
 			   &stmt);
+	bool is_run = strcmp(noun, "run") == 0;
 
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, object);
+	mk_bind_int(stmt, 2, is_run);
+	mk_bind_int(stmt, 3, id);
 	while ((r = mk_step(call, stmt)) > 0) {
 		struct mk_out row = {
 			.verb = (enum mk_out_verb)mk_col_int(stmt, 0),
@@ -149,13 +198,17 @@ int mk_outbox_overlay(struct mk_call *call, struct mk_conn *conn, const char *no
 			.key = (char *)mk_col_text(stmt, 1),
 			.value = (char *)mk_col_text(stmt, 2),
 			.project_id = mk_col_int(stmt, 3),
+			.created = mk_col_int(stmt, 4),
 		};
 
-		r = mk_outbox_apply(call, conn, &row);
+		if (row.verb == MK_OUT_EXPERIMENT_DELETE || row.verb == MK_OUT_EXPERIMENT_RESTORE)
+			r = overlay_move(call, conn, &row, is_run);
+		else
+			r = mk_outbox_apply(call, conn, &row);
 		if (r < 0)
 			return r;
 	}
-	return r < 0 || strcmp(noun, "run") != 0 ? r : mk_out_points_last(call, conn, id);
+	return r < 0 || !is_run ? r : mk_out_points_last(call, conn, id);
 }
 
 /* --- done ------------------------------------------------------------------------------------ */
@@ -176,6 +229,11 @@ int mk_out_answered(struct mk_call *call, struct mk_conn *conn, const struct mk_
 		return r;
 	if (mk_out_noun(row) == MK_OUT_OF_MODEL)
 		return mk_model_out_written(call, conn, row);
+	if (row->verb == MK_OUT_EXPERIMENT_DELETE || row->verb == MK_OUT_EXPERIMENT_RESTORE)
+		r = mk_domain_run(call, conn, "UPDATE runs SET written = ?2 WHERE experiment_id = ?1",
+				  row->of, mk_now_real());
+	if (r < 0)
+		return r;
 	return mk_domain_run(call, conn,
 			     mk_out_is_run(row) ? "UPDATE runs SET written = ?2 WHERE id = ?1"
 						: "UPDATE experiments SET written = ?2 WHERE id = ?1",
@@ -188,8 +246,7 @@ static int set_remote(struct mk_call *call, struct mk_conn *conn, const struct m
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "UPDATE experiments SET remote_id = ?2, touched = 1 WHERE id = ?1"
-			   " AND remote_id IS NULL",
+			   "UPDATE experiments SET remote_id = ?2 WHERE id = ?1 AND remote_id IS NULL",
 			   &stmt);
 
 	if (r < 0)

@@ -20,9 +20,14 @@ int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_
 		    const char *value) _must_check_;
 int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		    const char *name) _must_check_;
-/* time: 0 it is not deleted */
+/* A run, or an experiment. time: 0 it is not deleted */
 int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		       int64_t time) _must_check_;
+
+/* One that is deleted takes its runs along, and brings back all of them, as MLflow's servers do. `since`:
+ * of the deleted ones only those that went then (0: all). */
+int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
+			   int64_t since) _must_check_;
 
 /* outbox_points.c: the last point of each metric, by all that is known here. */
 int mk_out_points_last(struct mk_call *call, struct mk_conn *conn, int64_t run_id) _must_check_;

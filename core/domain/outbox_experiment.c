@@ -35,7 +35,7 @@ static int name_is_taken(struct mk_call *call, struct mk_conn *conn, int64_t pro
 		return r;
 	return mk_fail(call, EEXIST,
 		       mk_col_int(stmt, 0) ? "experiment \"%s\": its tracking server keeps a deleted "
-					     "one of this name"
+					     "one of this name: `mantikctl restore` brings it back"
 					   : "experiment \"%s\" exists already",
 		       name);
 }
@@ -209,4 +209,104 @@ int mk_store_experiment_tags(struct mk_call *call, struct mantik *m, int64_t id,
 	};
 
 	return r <= 0 ? r : mk_out_write(call, m, MK_DURABLE, write_tags, &edit);
+}
+
+/* --- deleted and back ------------------------------------------------------------------------- */
+
+/* EBUSY names one. */
+static int no_run_lives(struct mk_call *call, struct mk_conn *conn, int64_t id)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_domain_row(call, conn,
+			      "SELECT dir, status FROM runs WHERE experiment_id = ?1 AND status < 2"
+			      " AND deleted = 0 LIMIT 1",
+			      id, &stmt);
+
+	return r <= 0 ? r
+		      : mk_fail(call, EBUSY,
+				"run %s is %s: its tracking server has not been told that it ended; "
+				"nothing was deleted",
+				mk_col_text(stmt, 0),
+				mk_status_name((enum mk_status)mk_col_int(stmt, 1)));
+}
+
+/* What a mkdir here left as it was. */
+static int must_be_empty(struct mk_call *call, struct mk_conn *conn, int64_t id)
+{
+	int64_t one;
+	int r = mk_domain_int(call, conn,
+			      "SELECT 1 FROM experiments e WHERE id = ?1 AND (touched"
+			      " OR EXISTS (SELECT 1 FROM runs WHERE experiment_id = e.id)"
+			      " OR EXISTS (SELECT 1 FROM experiment_tags WHERE experiment_id = e.id))",
+			      id, 0, &one);
+
+	return r <= 0 ? r
+		      : mk_fail(call, ENOTEMPTY,
+				"the experiment is not empty: `mantikctl delete` of it deletes it with "
+				"its runs at its tracking server, and `mantikctl restore` brings it back");
+}
+
+/* 1: the store has not heard of it, and will not. */
+static int forget_unsent(struct mk_call *call, struct mk_conn *conn, struct mk_out_edit *edit)
+{
+	int64_t one = 0;
+	int r = mk_domain_int(call, conn,
+			      "SELECT 1 FROM outbox WHERE object = 'experiment:' || ?1 AND verb = 6"
+			      " AND code = 0 AND asked = 0",
+			      edit->id, 0, &one);
+
+	if (r > 0)
+		r = mk_domain_run(call, conn, "DELETE FROM outbox WHERE object = 'experiment:' || ?1",
+				  edit->id, 0);
+	if (r == 0 && one == 1)
+		r = mk_domain_run(call, conn,
+				  "DELETE FROM experiment_tags WHERE experiment_id = ?1", edit->id, 0);
+	if (r == 0 && one == 1)
+		r = mk_domain_run(call, conn, "DELETE FROM experiments WHERE id = ?1", edit->id, 0);
+	return r < 0 ? r : one == 1;
+}
+
+static int write_moved(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	struct mk_out_edit *edit = arg;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	bool delete = edit->row.verb == MK_OUT_EXPERIMENT_DELETE, deleted;
+	int r = mk_domain_need(call, conn, "SELECT project_id, deleted FROM experiments WHERE id = ?1",
+			       "experiment", edit->id, &stmt);
+
+	if (r < 0)
+		return r;
+	edit->row.project_id = mk_col_int(stmt, 0);
+	edit->row.of = edit->id;
+	deleted = mk_col_int(stmt, 1);
+	mk_reset(&stmt);
+	if (!delete && !deleted)
+		return mk_fail(call, ENOENT, "the experiment is not deleted");
+	if (delete && deleted)
+		return 0;
+	if (delete)
+		r = edit->row.value ? must_be_empty(call, conn, edit->id)
+				    : no_run_lives(call, conn, edit->id);
+	if (r == 0 && delete)
+		r = forget_unsent(call, conn, edit);
+	if (r == 0)
+		r = mk_out_put(call, conn, &edit->row);
+	if (r >= 0)
+		r = mk_experiment_touch(call, conn, edit->id, true);
+	return r < 0 ? r : mk_project_touch(call, conn, edit->row.project_id, true);
+}
+
+int mk_store_experiment_move(struct mk_call *call, struct mantik *m, int64_t id, bool deleted,
+			     bool empty)
+{
+	_cleanup_free_ char *object = mk_strf("experiment:%lld", (long long)id);
+	int r = is_store_experiment(call, m, id);
+	struct mk_out_edit edit = {
+		.id = id,
+		.row = {.verb = deleted ? MK_OUT_EXPERIMENT_DELETE : MK_OUT_EXPERIMENT_RESTORE,
+			.object = object,
+			.value = empty ? (char *)"empty" : NULL},
+	};
+
+	return r <= 0 ? r : mk_out_write(call, m, MK_DURABLE, write_moved, &edit);
 }

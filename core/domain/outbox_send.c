@@ -55,6 +55,7 @@ static bool is_refusal(int r)
 	case ENOTDIR:
 	case EILSEQ:
 	case EROFS:
+	case ENOTEMPTY:
 		return true;
 	}
 	return false;
@@ -223,6 +224,31 @@ static int make_experiment(struct mk_call *call, const struct sending *s, const 
 	return named.id ? 0 : mk_fail(call, EEXIST, "%s", words);
 }
 
+static int see_run(void *arg, const struct mk_t_run *run)
+{
+	int *n = arg;
+
+	(void)run;
+	++*n;
+	return 0;
+}
+
+/* One that a rmdir removes has to be empty there, too: somebody may have logged since. */
+static int delete_experiment(struct mk_call *call, const struct sending *s, const struct mk_out *row)
+{
+	const struct mk_t_query query = {
+		.experiment_ids = (const char *const[]){row->remote_id},
+		.n_experiments = 1,
+		.limit = 1,
+	};
+	_cleanup_free_ char *token = NULL;
+	int n = 0, r = row->value ? s->ops->runs(call, s->store, &query, &token, see_run, &n) : 0;
+
+	if (r == 0 && n)
+		return mk_fail(call, ENOTEMPTY, "somebody has logged a run to the experiment since: it stays");
+	return r < 0 ? r : s->ops->experiment_delete(call, s->store, row->remote_id);
+}
+
 static int say(struct mk_call *call, const struct sending *s, const struct mk_out *row, char **ret_id)
 {
 	const struct mk_tracking_ops *ops = s->ops;
@@ -248,6 +274,10 @@ static int say(struct mk_call *call, const struct sending *s, const struct mk_ou
 		return make_experiment(call, s, row, ret_id);
 	case MK_OUT_EXPERIMENT_RENAME:
 		return ops->experiment_rename(call, s->store, row->remote_id, row->value);
+	case MK_OUT_EXPERIMENT_DELETE:
+		return delete_experiment(call, s, row);
+	case MK_OUT_EXPERIMENT_RESTORE:
+		return ops->experiment_restore(call, s->store, row->remote_id);
 	case MK_OUT_EXPERIMENT_TAG:
 		return ops->experiment_tag(call, s->store, row->remote_id, row->key, row->value);
 	case MK_OUT_FILE:
@@ -282,6 +312,29 @@ static bool rests(struct mk_call *call, const struct mk_outs *rows, size_t most)
 
 	(void)poll(&fd, fd.fd >= 0, (int)(left / MK_MS) + 1);
 	return true;
+}
+
+/* What was written to its runs before an experiment is deleted goes first: a deleted run takes nothing.
+ * 1: not now. */
+static int must_wait(struct mk_call *call, const struct sending *s, const struct mk_outs *rows)
+{
+	static const char sql[] =
+		"SELECT 1 FROM runs r WHERE experiment_id = ?1 AND (EXISTS (SELECT 1 FROM outbox WHERE"
+		" object = 'run:' || r.id AND id < ?2 AND code = 0) OR EXISTS (SELECT 1 FROM uploads"
+		" WHERE run_id = r.id AND sent = 0)) LIMIT 1";
+	struct mk_conn *conn;
+	int64_t one;
+	int r;
+
+	if (rows->v[0].verb != MK_OUT_EXPERIMENT_DELETE)
+		return 0;
+	r = mk_db_reader(call, s->m->db, &conn);
+	if (r == 0)
+		r = mk_domain_int(call, conn, sql, rows->v[0].of, rows->v[0].id, &one);
+	if (r <= 0)
+		return r;
+	r = mk_outbox_later(call, s->m, rows->v, mk_now_real() + MK_SEC);
+	return r < 0 ? r : 1;
 }
 
 static int refuse(struct mk_call *call, struct sending *s, const struct mk_outs *rows, int r)
@@ -330,6 +383,9 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 		return r;
 	if (rests(call, &rows, s->most))
 		return 1;
+	r = must_wait(call, s, &rows);
+	if (r != 0)
+		return r;
 	r = send_rows(call, s, &rows, &id);
 	if (r == 1)
 		return 1;

@@ -215,8 +215,15 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 {
 	struct fs_at dir, at;
 	struct fs_child child;
-	int r = begin(call, tree, parent, name, &dir);
+	int r;
 
+	if (mk_outbox_waits(call)) { /* removed in an earlier run of this */
+		r = mk_outbox_wait(call, tree->m);
+		if (r == 0)
+			fs_node_detach(tree, parent, name);
+		return r;
+	}
+	r = begin(call, tree, parent, name, &dir);
 	if (r < 0)
 		return r;
 	r = find(&dir, name, &child, &at);
@@ -232,6 +239,8 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 		if (!at.row->remove)
 			return refuse_removal(&at, ENOTEMPTY);
 		r = at.row->remove(&at);
+		if (r == 0)
+			r = mk_outbox_wait(call, tree->m);
 		if (r < 0)
 			return r;
 	}

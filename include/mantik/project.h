@@ -62,6 +62,7 @@ int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id,
 		      struct mk_experiment *ret) _must_check_;
 int mk_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id,
 		       const char *name, int64_t *ret_id) _must_check_;
+/* Only what a mkdir left untouched: else ENOTEMPTY. */
 int mk_experiment_remove(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id,
 			 const char *name) _must_check_;
@@ -75,7 +76,9 @@ int mk_experiment_find_deleted(struct mk_call *call, struct mantik *m, int64_t p
  * Deletes an experiment (or, experiment_id 0, the project) and all below it, or brings all back, in
  * one transaction: how many runs. What is deleted is in no listing until it is brought back, by this,
  * by one of its runs, or by making one of its name. EBUSY: a run is live, or a model is registered in
- * the project, and nothing is deleted. EOPNOTSUPP: it is a tracking server's.
+ * the project, and nothing is deleted. An experiment of a tracking server is deleted there, softly as
+ * MLflow does it, and comes back with all its runs, also those that were deleted before (restore:
+ * ENOENT it is not deleted). EOPNOTSUPP: a whole server.
  */
 int mk_project_delete(struct mk_call *call, struct mantik *m, int64_t project_id,
 		      int64_t experiment_id) _must_check_;

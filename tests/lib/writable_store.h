@@ -19,6 +19,7 @@ struct mk_tracking {
 	int lose_after; /* so many answers are lost, though it took what was said */
 	int lose_before; /* … and did not */
 	const char *refuse_key;
+	bool refuse_move; /* of an experiment */
 	void (*meanwhile)(struct mk_tracking *t); /* during a question about the run */
 
 	/* what it has */
@@ -29,7 +30,9 @@ struct mk_tracking {
 	char params[8][2][64];
 	int n_params;
 	char names[4][64];
+	bool gone[4]; /* deleted experiments */
 	int n_names;
+	int lives_in; /* the run, in names; 0 is rain */
 	bool deleted;
 	int said, batches, read_back;
 };
@@ -78,7 +81,7 @@ static int store_experiments(struct mk_call *call, struct mk_tracking *t, char *
 	for (int i = 0; r == 0 && i < t->n_names; i++) {
 		char id[16];
 		const struct mk_t_experiment experiment = {
-			.id = id, .name = t->names[i], .created = 5, .updated = 7};
+			.id = id, .name = t->names[i], .created = 5, .updated = 7, .deleted = t->gone[i]};
 
 		(void)snprintf(id, sizeof(id), "%d", i + 1);
 		r = emit(arg, &experiment);
@@ -142,8 +145,12 @@ static int store_run(struct mk_call *call, struct mk_tracking *t, const char *id
 static int store_runs(struct mk_call *call, struct mk_tracking *t, const struct mk_t_query *query,
 		      char **token, mk_t_run_emit *emit, void *arg)
 {
+	bool among = false;
+
 	free(mk_steal(token));
-	return query->deleted != t->deleted ? 0 : store_run(call, t, RUN_ID, emit, arg);
+	for (size_t i = 0; i < query->n_experiments; i++)
+		among |= strtol(query->experiment_ids[i], NULL, 10) == t->lives_in + 1;
+	return !among || query->deleted != t->deleted ? 0 : store_run(call, t, RUN_ID, emit, arg);
 }
 
 static int store_history(struct mk_call *call, struct mk_tracking *t, const char *run_id,
@@ -278,6 +285,31 @@ static int store_make(struct mk_call *call, struct mk_tracking *t, const char *n
 	return r;
 }
 
+/* With its runs, and all of them back. */
+static int store_move(struct mk_call *call, struct mk_tracking *t, const char *id, bool gone)
+{
+	int r = hear(call, t), i = (int)strtol(id, NULL, 10) - 1;
+
+	if (r < 0)
+		return r;
+	if (t->refuse_move)
+		return mk_fail(call, EPERM, "fake: experiment %s stays", id);
+	t->gone[i] = gone;
+	if (i == t->lives_in)
+		t->deleted = gone;
+	return answer(call, t);
+}
+
+static int store_experiment_delete(struct mk_call *call, struct mk_tracking *t, const char *id)
+{
+	return store_move(call, t, id, true);
+}
+
+static int store_experiment_restore(struct mk_call *call, struct mk_tracking *t, const char *id)
+{
+	return store_move(call, t, id, false);
+}
+
 static const struct mk_tracking_ops fake = {
 	.kind = "fake",
 	.close = store_close,
@@ -291,6 +323,8 @@ static const struct mk_tracking_ops fake = {
 	.run_delete = store_delete,
 	.run_restore = store_restore,
 	.experiment_make = store_make,
+	.experiment_delete = store_experiment_delete,
+	.experiment_restore = store_experiment_restore,
 };
 
 /* One without a server. */

@@ -188,6 +188,42 @@ def test_experiments(world):
     assert "note: \"# Why\\nwe want to know\"" in read(f"{where}/renamed/experiment.yaml")
 
 
+def test_an_experiment_goes_with_its_runs_and_comes_back(world):
+    where = f"{world.project}/experiments"
+    os.mkdir(f"{where}/empty")
+    assert failed(lambda: os.rmdir(f"{where}/written")) == errno.ENOTEMPTY
+    os.rmdir(f"{where}/empty")  # what mkdir left as it was
+
+    def stage(name):
+        return world.api(f"experiments/get-by-name?experiment_name={name}")["experiment"]["lifecycle_stage"]
+    assert stage("empty") == "deleted" and "empty" not in os.listdir(where)
+    assert failed(lambda: os.mkdir(f"{where}/empty")) == errno.EEXIST  # its name stays taken there
+    world.platform.ctl("restore", f"{where}/empty")
+    assert stage("empty") == "active" and "empty" in os.listdir(where)
+    other = world.api("experiments/create", {"name": "goes"})["experiment_id"]
+    mine, world.experiment = world.experiment, other
+    try:
+        id, run = world.new_run("inside")
+    finally:
+        world.experiment = mine
+    name = os.path.basename(run)
+    write(f"{run}/metrics/loss", "1\n", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    world.platform.ctl("delete", "-y", f"{where}/goes")  # behind what was written to its runs
+    assert "goes" not in os.listdir(where) and name not in world.runs()
+    assert name in os.listdir(f"{world.project}/runs/deleted")
+    world.arrives(lambda: stage("goes") == "deleted")
+    assert world.stage(id) == "deleted" and world.history(id, "loss") == [(0, 1.0)]
+    world.platform.ctl("restore", f"{where}/goes")
+    world.arrives(lambda: stage("goes") == "active" and world.stage(id) == "active")
+    assert "goes" in os.listdir(where) and name in world.runs()
+    refused = world.platform.ctl("delete", "-y", world.project, check=False)
+    assert refused.returncode and "connections/" in refused.stderr
+    # somebody else does it
+    world.api("experiments/delete", {"experiment_id": other})
+    world.later(60)
+    assert "goes" not in os.listdir(where) and name in os.listdir(f"{world.project}/runs/deleted")
+
+
 def test_a_loop_of_appends(world):
     id, run = world.new_run()
     begun = time.monotonic()
