@@ -7,7 +7,7 @@
 
 #define CTL_COMMANDS(X)                                                                 \
 	X(mount) X(umount) X(submit) X(status) X(log) X(wait) X(cancel) X(rerun) X(delete) \
-	X(restore) X(gc) X(du) X(ls) X(cat) X(cp) X(mkdir) X(login) X(why) X(doctor) X(config) X(log_metric) \
+	X(discard) X(restore) X(gc) X(du) X(ls) X(cat) X(cp) X(mkdir) X(login) X(why) X(doctor) X(config) X(log_metric) \
 	X(log_param) X(set_tag) X(env) X(serve) X(backup) X(takeover)
 
 #define X(name) extern const struct cmd cmd_##name;

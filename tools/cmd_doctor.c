@@ -8,6 +8,7 @@
 
 #include <mantik/code.h>
 #include <mantik/connection.h>
+#include <mantik/outbox.h>
 #include <mantik/project.h>
 
 #include <errno.h>
@@ -242,6 +243,20 @@ static int look_at_project(void *arg, const struct mk_project *project)
 	return mk_repository_list(&d->ctl->call, d->m, project->id, look_at_repository, d);
 }
 
+/* What a server that answers does not take. One that is away has a line of its own. */
+static int look_at_unsent(void *arg, const struct mk_unsent *unsent)
+{
+	enum { TRIES = 5 };
+	struct doctor *d = arg;
+
+	if (unsent->tries >= TRIES)
+		bad(d, "unsent", "mantikctl cat .mantik/unsent lists what waits; it is tried again every minute; "
+				 "\"mantikctl discard PATH\" gives it up",
+		    "%s: tried %lld times: %s", unsent->path, (long long)unsent->tries,
+		    unsent->text ? unsent->text : "no answer");
+	return 0;
+}
+
 /* Jobs end with the last session of their user where the machine is set so. */
 static void look_at_logout(struct doctor *d)
 {
@@ -294,8 +309,10 @@ static int run(struct ctl *ctl)
 		look_at_disk(&d, "cache", mantik_cache_dir(d.m),
 			     "free space (the cache may be deleted at any time), or set cache_dir in "
 			     "config.yaml to another disk");
+		r = mk_unsent_list(&ctl->call, d.m, NULL, look_at_unsent, &d);
 		mk_connection_asker(d.m, ctl_ask_passphrase, ctl);
-		r = mk_connection_list(&ctl->call, d.m, look_at_connection, &d);
+		if (r == 0)
+			r = mk_connection_list(&ctl->call, d.m, look_at_connection, &d);
 		if (r == 0)
 			r = mk_project_list(&ctl->call, d.m, look_at_project, &d);
 	}
@@ -312,8 +329,8 @@ const struct cmd cmd_doctor = {
 	.needs = CTL_NOTHING,
 	.help = "looks for what is wrong, and tells the remedy",
 	.more = "Looks at /dev/fuse, the programs needed, the database, who works on it, the disks, the "
-		"connections and the vault, and asks every git remote. A line each, beginning with ok or FAIL; the exit status is 1 if any "
-		"failed.",
+		"connections and the vault, what tracking servers do not take, and asks every git "
+		"remote. A line each, beginning with ok or FAIL; the exit status is 1 if any failed.",
 	.options = CTL_NO_OPTIONS,
 	.run = run,
 };

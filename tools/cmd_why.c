@@ -8,6 +8,7 @@
 
 #include <mantik/error.h>
 #include <mantik/name.h>
+#include <mantik/outbox.h>
 #include <mantik/run.h>
 
 #include <errno.h>
@@ -80,6 +81,22 @@ static int put_reason(struct ctl *ctl, struct request *q, const struct mk_run *r
 			     reason);
 }
 
+/* What is shown and not yet there is a reason to wonder, too. */
+static int wait_for_server(void *arg, const struct mk_unsent *unsent)
+{
+	struct request *q = arg;
+	char when[32];
+
+	mk_time_text(unsent->since, false, when);
+	mk_buf_printf(&q->out, "%s  %s: not sent yet, tried %lld times%s%s\n", when, unsent->path,
+		      (long long)unsent->tries, unsent->text ? ": " : "",
+		      unsent->text ? unsent->text : "");
+	if (unsent->tries)
+		mk_buf_puts(&q->out, "  it is tried again; `mantikctl discard` of the path gives it up\n");
+	q->n++;
+	return mk_buf_check(&q->out);
+}
+
 static int run(struct ctl *ctl)
 {
 	_cleanup_(free_request) struct request q = {
@@ -99,6 +116,8 @@ static int run(struct ctl *ctl)
 				  take, &q);
 	if (r == 0 && found)
 		r = put_reason(ctl, &q, &run);
+	if (r == 0 && path)
+		r = mk_unsent_list(&ctl->call, ctl->m, path, wait_for_server, &q);
 	if (r < 0)
 		return r;
 	if (q.n == 0)

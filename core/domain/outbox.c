@@ -181,6 +181,28 @@ static int add_row(struct mk_call *call, struct mk_stmt *stmt, struct mk_outs *r
 	return 0;
 }
 
+int mk_outbox_rows(struct mk_call *call, struct mk_conn *conn, const char *object, const char *key,
+		   enum mk_out_verb verb, struct mk_outs *rows)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "SELECT " COLUMNS " FROM outbox WHERE object = ?1 AND key = ?2 AND verb = ?3"
+			   " AND code = 0 ORDER BY id",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, object);
+	mk_bind_text(stmt, 2, key);
+	mk_bind_int(stmt, 3, verb);
+	while ((r = mk_step(call, stmt)) > 0) {
+		r = add_row(call, stmt, rows);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
 /* The store's name of the object: the same for all rows. */
 static int find_remote(struct mk_call *call, struct mk_conn *conn, struct mk_outs *rows)
 {
@@ -321,16 +343,6 @@ int mk_outbox_next(struct mk_call *call, struct mantik *m, const struct mk_out_q
 
 /* --- marks of the sender --------------------------------------------------------------------- */
 
-static int each_row(struct mk_call *call, struct mk_conn *conn, const char *sql,
-		    const struct mk_outs *rows, int64_t number)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < rows->n; i++)
-		r = mk_domain_run(call, conn, sql, rows->v[i].id, number);
-	return r;
-}
-
 struct asked {
 	const struct mk_outs *rows;
 	int64_t time;
@@ -339,9 +351,17 @@ struct asked {
 static int write_asked(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct asked *asked = arg;
+	int64_t n = 0;
 
-	return each_row(call, conn, "UPDATE outbox SET asked = ?2 WHERE id = ?1", asked->rows,
-			asked->time);
+	for (size_t i = 0; i < asked->rows->n; i++) {
+		int r = mk_domain_run(call, conn, "UPDATE outbox SET asked = ?2 WHERE id = ?1",
+				      asked->rows->v[i].id, asked->time);
+
+		if (r < 0)
+			return r;
+		n += mk_rows_changed(conn) > 0;
+	}
+	return n == (int64_t)asked->rows->n;
 }
 
 int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs *rows, bool asked)
@@ -354,21 +374,31 @@ int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs
 struct later {
 	const struct mk_out *row;
 	int64_t try_at;
+	const char *words;
 };
 
 static int write_later(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct later *later = arg;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "UPDATE outbox SET tries = tries + 1, try_at = ?2, text = ifnull(?3, text)"
+			   " WHERE id = ?1",
+			   &stmt);
 
-	return mk_domain_run(call, conn,
-			     "UPDATE outbox SET tries = tries + 1, try_at = ?2 WHERE id = ?1",
-			     later->row->id, later->try_at);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, later->row->id);
+	mk_bind_int(stmt, 2, later->try_at);
+	mk_bind_text(stmt, 3, later->words);
+	return mk_exec(call, stmt);
 }
 
 int mk_outbox_later(struct mk_call *call, struct mantik *m, const struct mk_out *row,
-		    int64_t try_at)
+		    int64_t try_at, const char *words)
 {
-	return mk_domain_write(call, m, MK_KILLSAFE, write_later, &(struct later){row, try_at});
+	return mk_domain_write(call, m, MK_KILLSAFE, write_later,
+			       &(struct later){row, try_at, words});
 }
 
 struct away {

@@ -75,6 +75,9 @@ int mk_outbox_put(struct mk_call *call, struct mk_conn *conn, struct mk_out *row
  * (its `wanted` is set). 1: written. */
 int mk_outbox_write(struct mk_call *call, struct mantik *m, enum mk_durable durable, mk_db_fn *fn,
 		    void *arg, struct mk_out *row) _must_check_;
+/* All rows of an object, a key and a verb, in order. */
+int mk_outbox_rows(struct mk_call *call, struct mk_conn *conn, const char *object, const char *key,
+		   enum mk_out_verb verb, struct mk_outs *rows) _must_check_;
 /* How much of a run is unsent, its files as well. */
 int mk_outbox_count(struct mk_call *call, struct mantik *m, int64_t run_id,
 		    int64_t *ret) _must_check_;
@@ -110,7 +113,7 @@ int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue
  */
 int mk_outbox_next(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
 		   size_t most, bool one_key, struct mk_outs *ret, int64_t *ret_due) _must_check_;
-/* About to be sent; or it turned out that nothing was. */
+/* About to be sent: 1, or 0 when somebody has taken it back. Or it turned out that nothing was sent. */
 int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
 		    bool asked) _must_check_;
 /* Taken. remote_id: of what was made. Frees nothing. */
@@ -119,9 +122,9 @@ int mk_outbox_done(struct mk_call *call, struct mantik *m, const struct mk_out *
 /* Refused with the error. */
 int mk_outbox_refused(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
 		      const struct mk_error *error) _must_check_;
-/* No answer: this object again at try_at. */
+/* No answer: this object again at try_at. words: why; NULL as it was. */
 int mk_outbox_later(struct mk_call *call, struct mantik *m, const struct mk_out *row,
-		    int64_t try_at) _must_check_;
+		    int64_t try_at, const char *words) _must_check_;
 /* The store does not answer at all. done and refused say that it does. */
 int mk_outbox_away(struct mk_call *call, struct mantik *m, int64_t project_id,
 		   const char *text) _must_check_;

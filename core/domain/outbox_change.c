@@ -259,13 +259,18 @@ static int set_remote(struct mk_call *call, struct mk_conn *conn, const struct m
 static int write_done(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct done *done = arg;
+	bool given_up = false;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < done->n; i++) {
 		r = mk_domain_run(call, conn, "DELETE FROM outbox WHERE id = ?1", done->rows[i].id, 0);
-		if (r == 0 && done->rows[i].verb == MK_OUT_POINT)
+		if (r == 0 && !mk_rows_changed(conn))
+			given_up = true; /* while it was sent: the store will tell */
+		else if (r == 0 && done->rows[i].verb == MK_OUT_POINT)
 			r = mk_out_point_taken(call, conn, &done->rows[i]);
 	}
+	if (r == 0 && given_up)
+		r = mk_out_forget_said(call, conn, done->rows);
 	if (r == 0 && done->remote_id)
 		r = set_remote(call, conn, done->rows, done->remote_id);
 	if (r == 0)

@@ -29,6 +29,17 @@ int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id,
 int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
 			   int64_t since) _must_check_;
 
+/* outbox_refused.c: the file that the row was written to, /projects/p/runs/r.12345678/tags/key. */
+int mk_out_path(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		struct mk_buf *ret) _must_check_;
+/* Rows of one object and verb are no more, those of them that are still there: what was there before
+ * them is shown. The error goes to .mantik/errors, or (`asker`) is kept for who waits. */
+int mk_out_undo(struct mk_call *call, struct mk_conn *conn, const struct mk_outs *rows,
+		const struct mk_error *error, bool asker) _must_check_;
+/* The store is asked anew, whatever it said last. */
+int mk_out_forget_said(struct mk_call *call, struct mk_conn *conn,
+		       const struct mk_out *row) _must_check_;
+
 /* outbox_points.c: the last point of each metric, by all that is known here. */
 int mk_out_points_last(struct mk_call *call, struct mk_conn *conn, int64_t run_id) _must_check_;
 int mk_out_point_taken(struct mk_call *call, struct mk_conn *conn,

@@ -19,9 +19,8 @@
 
 /* --- where it was written --------------------------------------------------------------------- */
 
-/* /projects/p/runs/r.12345678/tags/key */
-static int path_of(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
-		   struct mk_buf *ret)
+int mk_out_path(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		struct mk_buf *ret)
 {
 	static const char *const folders[MK_OUT_VERBS] = {
 		[MK_OUT_POINT] = "/metrics/", [MK_OUT_PARAM] = "/params/",
@@ -136,8 +135,7 @@ static int take_back(struct mk_call *call, struct mk_conn *conn, const struct mk
 	return 0;
 }
 
-/* The store is asked anew, whatever it said last. */
-static int forget_said(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
+int mk_out_forget_said(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
 	int r;
 
@@ -166,22 +164,18 @@ static int forget_said(struct mk_call *call, struct mk_conn *conn, const struct 
 
 /* --- refused --------------------------------------------------------------------------------- */
 
-struct refused {
-	const struct mk_outs *rows;
-	const struct mk_error *error;
-};
-
-/* Of several points one line tells. */
+/* Of several one line tells. */
 static int tell(struct mk_call *call, struct mk_conn *conn, const struct mk_outs *rows,
 		const struct mk_error *error)
 {
 	_cleanup_buf_ struct mk_buf path = MK_BUF(16 << 10), text = MK_BUF(16 << 10);
-	int r = path_of(call, conn, rows->v, &path);
+	int r = mk_out_path(call, conn, rows->v, &path);
 
 	if (r < 0)
 		return r;
 	if (rows->n > 1)
-		(void)mk_buf_printf(&text, "%zu points written here were taken back: ", rows->n);
+		(void)mk_buf_printf(&text, "%zu %s written here were taken back: ", rows->n,
+				    rows->v[0].verb == MK_OUT_POINT ? "points" : "changes");
 	else
 		(void)mk_buf_puts(&text, "what was written here was taken back: ");
 	(void)mk_buf_puts(&text, error->text ? error->text : strerror(error->code));
@@ -208,6 +202,28 @@ static int keep_for_asker(struct mk_call *call, struct mk_conn *conn, int64_t id
 	return mk_exec(call, stmt);
 }
 
+int mk_out_undo(struct mk_call *call, struct mk_conn *conn, const struct mk_outs *rows,
+		const struct mk_error *error, bool asker)
+{
+	int r = asker ? 0 : tell(call, conn, rows, error);
+
+	for (size_t i = rows->n; r == 0 && i-- > 0;) { /* the newest is on top */
+		r = asker ? keep_for_asker(call, conn, rows->v[i].id, error)
+			  : mk_domain_run(call, conn, "DELETE FROM outbox WHERE id = ?1",
+					  rows->v[i].id, 0);
+		if (r == 0 && mk_rows_changed(conn))
+			r = take_back(call, conn, &rows->v[i]);
+	}
+	if (r == 0)
+		r = mk_out_touch(call, conn, rows->v);
+	return r < 0 ? r : mk_out_forget_said(call, conn, rows->v);
+}
+
+struct refused {
+	const struct mk_outs *rows;
+	const struct mk_error *error;
+};
+
 static int write_refused(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct refused *refused = arg;
@@ -218,20 +234,8 @@ static int write_refused(struct mk_call *call, struct mk_conn *conn, void *arg)
 
 	if (r <= 0)
 		return r;
-	r = wanted < mk_now_real() ? tell(call, conn, rows, refused->error) : 0;
-	for (size_t i = rows->n; r == 0 && i-- > 0;) { /* the newest is on top */
-		r = take_back(call, conn, &rows->v[i]);
-		if (r == 0 && wanted < mk_now_real())
-			r = mk_domain_run(call, conn, "DELETE FROM outbox WHERE id = ?1",
-					  rows->v[i].id, 0);
-		else if (r == 0)
-			r = keep_for_asker(call, conn, rows->v[i].id, refused->error);
-	}
-	if (r == 0)
-		r = mk_out_touch(call, conn, rows->v);
-	if (r == 0)
-		r = mk_out_answered(call, conn, rows->v);
-	return r < 0 ? r : forget_said(call, conn, rows->v);
+	r = mk_out_undo(call, conn, rows, refused->error, wanted >= mk_now_real());
+	return r < 0 ? r : mk_out_answered(call, conn, rows->v);
 }
 
 int mk_outbox_refused(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,

@@ -152,7 +152,7 @@ static int settle(struct mk_call *call, struct sending *s, struct mk_outs *rows,
 	if (r == 0 && !there.n && (now < asked || now >= asked + settle_time))
 		*ret_send = true;
 	else if (r == 0 && !there.n)
-		r = mk_outbox_later(call, s->m, rows->v, now + MK_SEC / 2);
+		r = mk_outbox_later(call, s->m, rows->v, now + MK_SEC / 2, NULL);
 	free(there.v);
 	return r;
 }
@@ -333,7 +333,8 @@ static int must_wait(struct mk_call *call, const struct sending *s, const struct
 		r = mk_domain_int(call, conn, sql, rows->v[0].of, rows->v[0].id, &one);
 	if (r <= 0)
 		return r;
-	r = mk_outbox_later(call, s->m, rows->v, mk_now_real() + MK_SEC);
+	r = mk_outbox_later(call, s->m, rows->v, mk_now_real() + MK_SEC,
+			    "waits for what was written to its runs before");
 	return r < 0 ? r : 1;
 }
 
@@ -360,16 +361,21 @@ static int send_rows(struct mk_call *call, struct sending *s, struct mk_outs *ro
 	if (rows->v[0].verb != MK_OUT_FILE && !s->ops->log)
 		return mk_fail(call, EOPNOTSUPP, "a store of kind %s can only be read", s->ops->kind);
 	if (rows->v[0].verb != MK_OUT_POINT) {
-		if (rows->v[0].verb == MK_OUT_EXPERIMENT_MAKE && !rows->v[0].asked)
+		if (rows->v[0].verb == MK_OUT_EXPERIMENT_MAKE && !rows->v[0].asked) {
 			r = mk_outbox_asked(call, s->m, rows, true);
-		return r < 0 ? r : say(call, s, rows->v, ret_id);
+			if (r <= 0)
+				return r < 0 ? r : 1;
+		}
+		return say(call, s, rows->v, ret_id);
 	}
 	if (rows->v[0].asked)
 		r = settle(call, s, rows, &may_send);
 	if (r < 0 || !may_send)
 		return r < 0 ? r : 1;
 	r = mk_outbox_asked(call, s->m, rows, true);
-	return r < 0 ? r : log_points(call, s, rows);
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	return log_points(call, s, rows);
 }
 
 /* 1 go on, 0 nothing to be done now, else what keeps all from being sent. */
@@ -428,7 +434,8 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	mk_error_clear(call);
 	/* A store that is away is tried again as a whole. */
 	r = mk_outbox_later(call, s->m, rows.v,
-			    is_away(was) ? 0 : mk_now_real() + (lost ? 300 * MK_MS : backoff(tries)));
+			    is_away(was) ? 0 : mk_now_real() + (lost ? 300 * MK_MS : backoff(tries)),
+			    words);
 	if (r == 0 && (is_away(was) || (!lost && ++s->failures >= FAILURES))) {
 		r = mk_outbox_away(call, s->m, s->queue.project_id, words);
 		return r < 0 ? r : mk_fail(call, -was, "%s", words);

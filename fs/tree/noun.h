@@ -12,6 +12,7 @@ int fs_fixed_show(struct fs_at *at, struct mk_buf *text);
 
 /* nouns/mount.c: .mantik/ */
 int fs_errors_show(struct fs_at *at, struct mk_buf *text);
+int fs_unsent_show(struct fs_at *at, struct mk_buf *text);
 int fs_log_stat(struct fs_at *at, struct fs_stat *st);
 int fs_log_show(struct fs_at *at, struct mk_buf *text);
 int fs_stats_show(struct fs_at *at, struct mk_buf *text);

@@ -7,7 +7,7 @@
  *	   projects/{project}/  project.yaml README.md code/ experiments/ runs/
  *	   sites/{site}/        site.yaml queues.tsv jobs.tsv files/
  *	   connections/         {connection}.yaml
- *	   .mantik/             errors log stats.json version config.yaml ctl trace
+ *	   .mantik/             errors unsent log stats.json version config.yaml ctl trace
  *
  * Rights are this user's: 0444 for what is only shown, 0644 for what can be written.
  */
@@ -374,6 +374,7 @@ static const struct fs_row health_rows[] = {
 
 static const struct fs_row mantik_rows[] = {
 	{.name = "errors", .mode = FILE_, .class = FS_LIVE, .show = fs_errors_show},
+	{.name = "unsent", .mode = FILE_, .class = FS_LIVE, .show = fs_unsent_show},
 	{.name = "log", .mode = FILE_, .class = FS_LIVE, .stat = fs_log_stat,
 	 .show = fs_log_show},
 	{.name = "stats.json", .mode = FILE_, .class = FS_LIVE, .show = fs_stats_show},

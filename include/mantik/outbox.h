@@ -29,4 +29,25 @@ static inline bool mk_outbox_waits(const struct mk_call *call)
 	return call->unsent.first != 0;
 }
 
+/* What waits, by the file it was written to. */
+struct mk_unsent {
+	const char *path; /* /projects/p/runs/r.12345678/tags/key */
+	int64_t n;	  /* how much: points */
+	int64_t since;	  /* ns, realtime */
+	int64_t tries;	  /* without an answer */
+	const char *text; /* why it is not there yet, as far as somebody said so; or NULL */
+};
+typedef int mk_unsent_emit(void *arg, const struct mk_unsent *unsent);
+/* Of path and below it (NULL: all), oldest first. Valid during emit. */
+int mk_unsent_list(struct mk_call *call, struct mantik *m, const char *path, mk_unsent_emit *emit,
+		   void *arg) _must_check_;
+/* .mantik/unsent: a table of since path count tries reason. */
+int mk_unsent_table(struct mk_call *call, struct mantik *m, struct mk_buf *ret) _must_check_;
+/*
+ * Gives up what was written to path and below it and is not sent: what was there before is shown
+ * again, .mantik/errors tells, and the store is asked anew (it may have taken what it did not
+ * answer). Files that wait are lost. How many paths; ENOENT none.
+ */
+int mk_unsent_discard(struct mk_call *call, struct mantik *m, const char *path) _must_check_;
+
 #endif

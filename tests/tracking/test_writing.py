@@ -375,6 +375,35 @@ def test_a_run_deleted_by_somebody_else_while_open(world):
     assert world.history(id, "loss") == [(0, 1.0)]
 
 
+def test_what_never_arrives_is_seen_and_given_up(world, platform):
+    """A server that answers one request with 500 for ever."""
+    id, _ = world.new_run()
+    world.api("runs/set-tag", {"run_id": id, "key": "kept", "value": "as it was"})
+    port = free_port()
+    with nginx(platform, f"""server {{
+	listen 127.0.0.1:{port};
+	location / {{ proxy_pass {world.server.url}; }}
+	location /api/2.0/mlflow/runs/set-tag {{ return 500; }} }}"""):
+        other = Mounted(platform, world.server)
+        other.mount(f"http://127.0.0.1:{port}")
+        try:
+            run = other.run(id)
+            write(f"{run}/tags/kept", "changed\n")  # acknowledged: it will be tried again
+            waits = [r for r in rows(f"{other.top}/.mantik/unsent") if r["path"].endswith("/tags/kept")]
+            assert len(waits) == 1 and waits[0]["count"] == "1" and info(run)["unsent"] == 1
+            wait_for(lambda: "500" in rows(f"{other.top}/.mantik/unsent")[0]["reason"], "the server's word", 60)
+            assert "500" in platform.ctl("why", f"{run}/tags/kept").stdout
+            assert read(f"{run}/tags/kept") == "changed\n"
+            platform.ctl("discard", "-y", f"{run}/tags")
+            assert rows(f"{other.top}/.mantik/unsent") == [] and info(run)["unsent"] == 0
+            assert read(f"{run}/tags/kept") == "as it was\n"
+            assert "given up by" in platform.ctl("why", f"{run}/tags/kept").stdout
+            assert platform.ctl("discard", "-y", run, check=False).returncode == 3
+        finally:
+            other.leave()
+    assert world.said(id)["tags"]["kept"] == "as it was"
+
+
 def test_ctrl_c_while_waiting(world, platform):
     """A server that hears and says nothing: the write waits; interrupted it is done."""
     id, _ = world.new_run()

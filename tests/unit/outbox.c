@@ -646,6 +646,86 @@ static void what_others_put_in_stays(void)
 	CHECK(t->gone[1]);
 }
 
+/* "PATH N TRIES TEXT; …" of all that waits. */
+static int add_unsent(void *arg, const struct mk_unsent *unsent)
+{
+	struct mk_buf *text = arg;
+
+	return mk_buf_printf(text, "%s %lld %lld %s; ", unsent->path, (long long)unsent->n,
+			     (long long)unsent->tries, unsent->text ? unsent->text : "-");
+}
+
+static void what_never_arrives_is_given_up(void)
+{
+	STORE(p, t);
+	_cleanup_buf_ struct mk_buf waits = MK_BUF(10000), left = MK_BUF(10000);
+	static const char top[] = "/projects/p/runs/train.00000000";
+	char path[100];
+	int64_t id = 0;
+
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, top), -ENOENT);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "c"), 0);
+	CHECK_INT(log_lines(&p, run, "loss", "1\n2\n3\n"), 0);
+	CHECK_INT(log_lines(&p, run, "acc", "1\n"), 0);
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_PARAM, "lr", "1"), 0);
+	CHECK_INT(mk_experiment_make(&p.call, p.m, project, "wind", &id), 0);
+	t->lose_before = 1;
+	CHECK_INT(send(&p), 0); /* the run's first row is lost, the others wait behind it */
+	CHECK_INT(told(&p), 0);
+	CHECK_INT(mk_unsent_list(&p.call, p.m, top, add_unsent, &waits), 0);
+	CHECK_TEXT(mk_buf_text(&waits),
+		   "/projects/p/runs/train.00000000/tags/team 2 1 fake: did not hear it; "
+		   "/projects/p/runs/train.00000000/metrics/loss 3 0 -; "
+		   "/projects/p/runs/train.00000000/metrics/acc 1 0 -; "
+		   "/projects/p/runs/train.00000000/params/lr 1 0 -; ");
+	(void)snprintf(path, sizeof(path), "%s/tags/tea", top);
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, path), -ENOENT);
+	mk_error_clear(&p.call);
+	(void)snprintf(path, sizeof(path), "%s/tags", top);
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, path), 1);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "a");
+	CHECK(strstr(last_error(&p), "/tags/team ECANCELED 2 changes") != NULL);
+	(void)snprintf(path, sizeof(path), "%s/metrics/loss", top);
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, path), 1);
+	CHECK_HISTORY(&p, run, "loss", "ENOENT");
+	CHECK_HISTORY(&p, run, "acc", "0\t1 ");
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, top), 2);
+	CHECK_TEXT(value(&p, run, MK_PARAM, "lr"), "(none)");
+	CHECK_INT(unsent(&p, run), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points + t->n_params, 0);
+	CHECK_TEXT(t->tags[0][1], "a");
+	CHECK_INT(mk_unsent_list(&p.call, p.m, NULL, add_unsent, &left), 0);
+	CHECK_TEXT(mk_buf_text(&left), "");
+}
+
+/* The sender has it in hand: what the store took is not counted here, but asked for. */
+static void given_up_while_it_is_sent(void)
+{
+	STORE(p, t);
+	_cleanup_outs_ struct mk_outs rows = {};
+	int64_t due;
+
+	CHECK_INT(log_lines(&p, run, "loss", "1\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 ");
+	CHECK_INT(log_lines(&p, run, "loss", "2\n3\n"), 0);
+	CHECK_INT(mk_outbox_next(&p.call, p.m, &(struct mk_out_queue){1, false}, 10, false, &rows, &due),
+		  0);
+	NEED(rows.n == 2);
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, "/projects/p"), 1);
+	CHECK_INT(mk_outbox_asked(&p.call, p.m, &rows, true), 0);
+	CHECK_INT(mk_outbox_done(&p.call, p.m, rows.v, rows.n, NULL), 0);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 ");
+	t->points[t->n_points++] = (struct mk_t_logged_point){"loss", {1, 2, mk_now_real()}};
+	later(&p);
+	CHECK_INT(mk_index_run(&p.call, p.m, run), 0);
+	CHECK_HISTORY(&p, run, "loss", "0\t1 1\t2 ");
+}
+
 static void a_store_without_a_server_is_only_read(void)
 {
 	the_ops = &plain;
@@ -678,5 +758,6 @@ int main(void)
 		   TEST(an_experiment_goes_with_its_runs),
 		   TEST(a_refused_experiment_comes_back_with_its_runs),
 		   TEST(only_an_empty_experiment_is_removed), TEST(what_others_put_in_stays),
+		   TEST(what_never_arrives_is_given_up), TEST(given_up_while_it_is_sent),
 		   TEST(a_store_without_a_server_is_only_read));
 }

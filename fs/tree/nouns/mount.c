@@ -4,10 +4,16 @@
 
 #include <mantik/error.h>
 #include <mantik/option.h>
+#include <mantik/outbox.h>
 
 int fs_errors_show(struct fs_at *at, struct mk_buf *text)
 {
 	return mk_error_table(at->call, at->m, text);
+}
+
+int fs_unsent_show(struct fs_at *at, struct mk_buf *text)
+{
+	return mk_unsent_table(at->call, at->m, text);
 }
 
 /* which: 0 log, 1 trace */
