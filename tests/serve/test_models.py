@@ -343,13 +343,56 @@ def test_an_open_file_keeps_its_version(platform, ours, rest):
 
 # --- real clients --------------------------------------------------------------------------------
 
+# Files from 1000 bytes are to be sent and fetched in parts. A server with a directory declines that, so
+# that the client sends and fetches them whole.
+IN_PARTS = {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "true",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "true",
+            "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE": "1000",
+            "MLFLOW_MULTIPART_DOWNLOAD_MINIMUM_FILE_SIZE": "1000"}
+LARGE = """
+import sys, mlflow
+with mlflow.start_run() as run:
+    mlflow.log_artifact(sys.argv[1], "d")
+    print("run", run.info.run_id)
+    print("at", mlflow.artifacts.download_artifacts(
+        run_id=run.info.run_id, artifact_path="d/big", dst_path="."))
+"""
+
+
+@pytest.mark.parametrize("version, in_parts, mib", [
+    (OLD, True, 2), pytest.param(OLD, True, 600, marks=pytest.mark.full),
+    pytest.param(OLD, False, 600, marks=pytest.mark.full),
+    pytest.param(NEWEST, True, 600, marks=pytest.mark.full),
+    pytest.param(NEWEST, False, 600, marks=pytest.mark.full)])
+def test_a_large_artifact_of_a_real_client(ours, rest, tmp_path, version, in_parts, mib):
+    """More than the 500 MiB from which clients send in parts; and asked to do so, which 2.9.2 cannot
+    with a real 3.17 server: its refusal is no JSON."""
+    big, more = tmp_path / "big", IN_PARTS if in_parts else {}
+    with open(big, "wb") as f:
+        for _ in range(mib):
+            f.write(os.urandom(1 << 20))
+    (tmp_path / "there").mkdir()
+    python = starter("fetch", version=version)["python"]
+    r = subprocess.run([python, "-c", LARGE, str(big)], cwd=tmp_path / "there", text=True, timeout=600,
+                       env={**os.environ, **ours.env(), **more}, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE)
+    assert r.returncode == 0, r.stderr[-3000:]
+    run, at = (re.search(rf"^{word} (.*)", r.stdout, re.M)[1] for word in ("run", "at"))
+    status, answer = rest.ask("GET", "artifacts/list", {"run_id": run, "path": "d"})
+    assert (status, answer["files"]) == (200, [
+        {"path": "d/big", "is_dir": False, "file_size": mib << 20}])
+    assert filecmp.cmp(big, tmp_path / "there" / at, shallow=False)
+
+
 def clients(version, *places):
     """The script against several servers at once, (folder, environment) each: what they printed."""
     python = starter("fetch", version=version)["python"]
     plain = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     script = os.path.join(HERE, "client_models.py")
     started = [subprocess.Popen([python, script, version], cwd=folder,
-                                env=dict(plain, **env, HOME=str(folder)), stdout=subprocess.PIPE,
+                                env=dict(plain, **(IN_PARTS if version == NEWEST else {}), **env,
+                                         HOME=str(folder)),
+                                stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True) for folder, env in places]
     printed = []
     try:
