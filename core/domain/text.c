@@ -44,6 +44,18 @@ void mk_text_free(struct mk_text *text)
 	*text = (struct mk_text){};
 }
 
+/* A text that nobody wrote shows the note that a client of MLflow's API set. */
+static int show_note(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id,
+		     struct mk_buf *text, struct mk_text *ret)
+{
+	_cleanup_free_ char *note = NULL;
+	int r = mk_note_get(call, conn, experiment_id, &note);
+
+	if (r > 0 && mk_note_put(text, note) > 0)
+		ret->generation = mk_ino(note, strlen(note)) >> 2 | 2;
+	return r < 0 ? r : 0;
+}
+
 static int read_text(struct mk_call *call, struct mk_conn *conn, enum mk_text_kind kind,
 		     int64_t owner, bool whole, struct mk_text *ret)
 {
@@ -67,6 +79,9 @@ static int read_text(struct mk_call *call, struct mk_conn *conn, enum mk_text_ki
 		_cleanup_buf_ struct mk_buf buf = MK_BUF(MK_LIMIT_TEXT);
 
 		mk_text_template(kind, mk_col_text(stmt, 0), owner, &buf);
+		r = kind == MK_TEXT_EXPERIMENT ? show_note(call, conn, owner, &buf, &text) : 0;
+		if (r < 0)
+			return r;
 		text.len = buf.len;
 		if (whole)
 			text.text = mk_buf_steal(&buf);
@@ -175,6 +190,8 @@ static int apply_experiment(struct mk_call *call, struct mk_conn *conn, int64_t 
 	mk_bind_int(stmt, 3, meaning->maximize);
 	mk_bind_int(stmt, 4, meaning->best);
 	r = mk_exec(call, stmt);
+	if (r == 0)
+		r = mk_note_to_tag(call, conn, owner, meaning->note);
 	return r < 0 ? r : mk_experiment_touch(call, conn, owner, true); /* the leaderboard */
 }
 

@@ -28,6 +28,7 @@ void mk_meaning_free(struct mk_meaning *meaning)
 {
 	free(meaning->site);
 	free(meaning->metric);
+	free(meaning->note);
 	free(meaning->uri);
 	free(meaning->platform);
 	free(meaning->connection);
@@ -119,13 +120,15 @@ static int check_project(struct mk_call *call, const char *name, struct mk_doc *
 static int check_experiment(struct mk_call *call, const char *name, struct mk_doc *map,
 			    struct mk_meaning *ret)
 {
-	static const char *const texts[] = {"id", "tracking", "note", NULL};
+	static const char *const texts[] = {"id", "tracking", NULL};
 	static const char *const goals[] = {"minimize", "maximize", NULL};
 	static const char *const of[] = {"last", "best", NULL};
 	struct mk_doc *metric;
 	int maximize = -1, best = 0;
 	int r = text_keys(call, name, map, texts);
 
+	if (r == 0)
+		r = text_key(call, name, map, "note", &ret->note);
 	if (r == 0)
 		r = labels_key(call, name, map);
 	if (r == 0)

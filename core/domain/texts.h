@@ -10,7 +10,8 @@
 /* What the database keeps of a text beside it. Freed with mk_meaning_free. */
 struct mk_meaning {
 	char *site;   /* project.yaml */
-	char *metric; /* experiment.yaml */
+	char *metric; /* experiment.yaml, and the next two */
+	char *note;
 	bool maximize, best;
 	char *uri, *platform, *connection, *default_branch; /* repository.yaml */
 };
@@ -28,6 +29,15 @@ void mk_text_template(enum mk_text_kind kind, const char *name, int64_t id, stru
 struct mantik;
 int mk_text_of_store(struct mk_call *call, struct mantik *m, enum mk_text_kind kind, int64_t owner,
 		     struct mk_text *ret) _must_check_;
+/* The note of an experiment of ours, in its text and in MLflow's tag (text_note.c). NULL or "": none.
+ * mk_note_put: 1 the text was changed. mk_note_get: 1 there is one. */
+int mk_note_put(struct mk_buf *text, const char *note);
+int mk_note_get(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id,
+		char **ret) _must_check_;
+int mk_note_to_tag(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id,
+		   const char *note) _must_check_;
+int mk_note_to_text(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id,
+		    const char *note) _must_check_;
 /* The experiment.yaml of a store, changed: goes into the outbox. */
 int mk_text_put_store(struct mk_call *call, struct mantik *m, int64_t experiment_id, const char *text,
 		      size_t len) _must_check_;

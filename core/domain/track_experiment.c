@@ -10,6 +10,7 @@
 
 #include "domain/domain.h"
 #include "domain/goal.h"
+#include "domain/texts.h"
 
 struct change {
 	int64_t id, project_id;
@@ -271,10 +272,12 @@ int mk_track_experiment_restore(struct mk_call *call, struct mantik *m, int64_t 
 	return mk_domain_write(call, m, MK_DURABLE, restore_it, &id);
 }
 
-static int tagged(struct mk_call *call, struct mk_conn *conn, int64_t id)
+static int tagged(struct mk_call *call, struct mk_conn *conn, int64_t id, const struct change *c)
 {
 	int r = mk_goal_follow_tags(call, conn, id);
 
+	if (r == 0 && strcmp(c->key, "mlflow.note.content") == 0)
+		r = mk_note_to_text(call, conn, id, c->value);
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);
 }
 
@@ -294,7 +297,7 @@ static int tag_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 			       (long long)c->id);
 	if (c->value) {
 		r = put_tag(call, conn, c->id, c->key, c->value);
-		return r < 0 ? r : tagged(call, conn, c->id);
+		return r < 0 ? r : tagged(call, conn, c->id, c);
 	}
 	r = mk_prepare(call, conn, "DELETE FROM experiment_tags WHERE experiment_id = ? AND key = ?",
 		       &stmt);
@@ -308,7 +311,7 @@ static int tag_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (!mk_rows_changed(conn))
 		return mk_fail(call, ENOENT, "No tag with name: %s in experiment with id %lld",
 			       c->key, (long long)c->id);
-	return tagged(call, conn, c->id);
+	return tagged(call, conn, c->id, c);
 }
 
 int mk_track_experiment_tag(struct mk_call *call, struct mantik *m, int64_t id, const char *key,

@@ -404,3 +404,32 @@ def test_the_leaderboard_follows_the_tags_of_mlflow(ours, platform):
     rest.post("experiments/set-experiment-tag", experiment_id=experiment,
               key="mlflow.experiment.primaryMetric.greaterIsBetter", value="false")
     assert order() == ["low", "middle", "high", "none"]
+
+
+def test_a_note_is_one_in_the_file_and_in_mlflow(ours, platform):
+    """`note` of experiment.yaml is the tag mlflow.note.content, whoever writes which."""
+    rest, tag = ours.rest(), "mlflow.note.content"
+    experiment = rest.experiment("e", tags=[{"key": tag, "value": "first"}])
+
+    def told():
+        tags = rest.get("experiments/get", experiment_id=experiment)["experiment"].get("tags", [])
+        return {t["key"]: t["value"] for t in tags}.get(tag)
+    with platform.mount() as where:
+        file = f"{where}/projects/default/experiments/e/experiment.yaml"
+        assert "\nnote: first\n" in read(file)
+        rest.post("experiments/set-experiment-tag", experiment_id=experiment, key=tag, value="a: b\nc")
+        wait_for(lambda: '\nnote: "a: b\\nc"\n' in read(file), "the note of the API")
+        assert "# primary_metric" in read(file)
+        with open(file, "w") as f:
+            f.write("# mine\nnote: by hand  # c\nlabels: [a/b]\n")
+        assert told() == "by hand"
+        rest.post("experiments/set-experiment-tag", experiment_id=experiment, key=tag, value="again")
+        wait_for(lambda: read(file) == "# mine\nnote: again\nlabels: [a/b]\n", "the other lines to stay")
+        rest.post("experiments/delete-experiment-tag", experiment_id=experiment, key=tag)
+        wait_for(lambda: read(file) == "# mine\nlabels: [a/b]\n", "the note to go")
+        with open(file, "w") as f:
+            f.write("note: |\n  two\n  lines\n")
+        assert told() == "two\nlines\n"
+        with open(file, "w") as f:
+            f.write("labels: [a/b]\n")
+        assert told() is None

@@ -221,9 +221,38 @@ static void info_is_written_two_ways(void)
 	CHECK(strcmp(json.data + json.len - 3, "\n}\n") == 0);
 }
 
+/* The line of the note, and nothing else, whatever YAML allows for it. */
+static void a_note_is_put_into_a_text(void)
+{
+	static const struct {
+		const char *text, *note, *becomes; /* NULL: it stays */
+	} cases[] = {
+		{"", "a", "note: a\n"},
+		{"labels: [a/b]", "a: b", "labels: [a/b]\nnote: 'a: b'\n"},
+		{"# x\n# note: what\n# y\n", "a", "# x\nnote: a\n# y\n"},
+		{"note: a\nlabels: [a/b]  # c\n", "b", "note: b\nlabels: [a/b]  # c\n"},
+		{"note: |\n  a\n\n  b\n\n# c\nlabels: [a/b]\n", "d", "note: d\n\n# c\nlabels: [a/b]\n"},
+		{"note: |\n  a\n  b\n", "a\nb\n", NULL},
+		{"note: 'a\n  b'\nlabels: [a/b]\n", NULL, "labels: [a/b]\n"},
+		{"note: a\n", NULL, ""},
+		{"labels: [a/b]\n", NULL, NULL},
+		{"{note: a, labels: [a/b]}\n", "b", NULL}, /* not understood: it is its writer's */
+		{"'note': a\n", "b", NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		_cleanup_buf_ struct mk_buf text = MK_BUF(MK_LIMIT_TEXT);
+
+		(void)mk_buf_puts(&text, cases[i].text);
+		CHECK_INT(mk_note_put(&text, cases[i].note), cases[i].becomes != NULL);
+		CHECK_TEXT(mk_buf_text(&text), cases[i].becomes ? cases[i].becomes : cases[i].text);
+	}
+}
+
 int main(void)
 {
-	return RUN(TEST(fresh_text_is_a_template), TEST(templates_are_valid_when_uncommented),
+	return RUN(TEST(a_note_is_put_into_a_text),
+		   TEST(fresh_text_is_a_template), TEST(templates_are_valid_when_uncommented),
 		   TEST(texts_mean_something), TEST(bad_texts_are_refused_whole),
 		   TEST(later_writer_must_have_read), TEST(configuration_is_read),
 		   TEST(info_is_written_two_ways));
