@@ -103,7 +103,7 @@ def mlflow(platform, version=NEWEST, *options, seed=True):
     try:
         yield Server(folder, version, options, seed)
     finally:
-        subprocess.run([STARTER, "stop", folder])
+        subprocess.run([STARTER, "kill", folder])
 
 
 @contextlib.contextmanager
