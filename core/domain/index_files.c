@@ -434,7 +434,7 @@ int mk_index_files_list(struct mk_call *call, struct mantik *m, const struct mk_
 
 struct source {
 	struct mantik *m;
-	char *connection, *id, *version, *path;
+	char *connection, *id, *version, *uri, *path;
 	enum mk_t_root root;
 };
 
@@ -445,6 +445,7 @@ static void source_drop(void *arg)
 	free(source->connection);
 	free(source->id);
 	free(source->version);
+	free(source->uri);
 	free(source->path);
 	free(source);
 }
@@ -454,7 +455,7 @@ static int source_fetch(struct mk_call *call, void *arg, int64_t offset, int64_t
 			int64_t *ret_total)
 {
 	const struct source *source = arg;
-	const struct mk_t_place place = {source->root, source->id, source->version};
+	const struct mk_t_place place = {source->root, source->id, source->version, source->uri};
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *store;
 	int r = mk_index_store(call, source->m, source->connection, &ops, &store);
@@ -475,6 +476,7 @@ static int open_cached(struct mk_call *call, struct mantik *m, const struct mk_p
 		.root = place->root,
 		.id = mk_strdup(place->id),
 		.version = place->version ? mk_strdup(place->version) : NULL,
+		.uri = place->uri ? mk_strdup(place->uri) : NULL,
 		.path = mk_strdup(path),
 	};
 

@@ -27,6 +27,7 @@ struct mk_place {
 	enum mk_t_root root;
 	char *id;      /* the store's: of the run, of the model, name of the registered model */
 	char *version; /* MK_T_VERSION, else NULL */
+	char *uri;     /* MK_T_RUN: its artifact_uri; NULL */
 	char *key;     /* all that in one word: `run/<id>`, `model/<id>`, `version/<name>/<n>` */
 	int64_t mtime; /* of the files: the store tells none */
 	bool live;     /* they may change */

@@ -16,6 +16,7 @@ void mk_place_free(struct mk_place *place)
 	free(place->connection);
 	free(place->id);
 	free(place->version);
+	free(place->uri);
 	free(place->key);
 	*place = (struct mk_place){};
 }
@@ -42,7 +43,7 @@ static int make_key(struct mk_call *call, struct mk_place *place)
 	return 0;
 }
 
-/* Rows of project, connection, id, version, time, status (of what makes the files). */
+/* Rows of project, connection, id, version, time, status (of what makes the files), uri. */
 static int get_place(struct mk_call *call, struct mk_stmt *stmt, enum mk_t_root root,
 		     struct mk_place *ret)
 {
@@ -59,6 +60,7 @@ static int get_place(struct mk_call *call, struct mk_stmt *stmt, enum mk_t_root 
 		.version = mk_col_dup(stmt, 3),
 		.mtime = mk_col_int(stmt, 4),
 		.live = !mk_status_final((enum mk_status)mk_col_int(stmt, 5)),
+		.uri = mk_col_dup(stmt, 6),
 	};
 	r = make_key(call, &place);
 	if (r < 0)
@@ -72,7 +74,8 @@ int mk_place_of_run(struct mk_call *call, struct mantik *m, int64_t run_id, stru
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT r.project_id, p.connection, r.remote_id, NULL, r.changed, r.status"
+			   "SELECT r.project_id, p.connection, r.remote_id, NULL, r.changed, r.status,"
+			   " r.artifact_uri"
 			   " FROM runs r JOIN projects p ON p.id = r.project_id WHERE r.id = ?1"
 			   " AND r.remote_id IS NOT NULL AND p.connection IS NOT NULL",
 			   &stmt);
@@ -95,7 +98,7 @@ int mk_place_of_run_model(struct mk_call *call, struct mantik *m, int64_t run_id
 		id = mk_pairs_get(&models, name);
 	if (r == 0)
 		r = mk_db_read(call, m->db,
-			       "SELECT r.project_id, p.connection, ?2, NULL, r.changed, r.status"
+			       "SELECT r.project_id, p.connection, ?2, NULL, r.changed, r.status, NULL"
 			       " FROM runs r JOIN projects p ON p.id = r.project_id"
 			       " WHERE r.id = ?1 AND ?2 IS NOT NULL AND p.connection IS NOT NULL",
 			       &stmt);
@@ -112,7 +115,7 @@ int mk_place_of_version(struct mk_call *call, struct mantik *m, int64_t version_
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT o.project_id, p.connection, o.name, v.version, v.changed, ?2"
+			   "SELECT o.project_id, p.connection, o.name, v.version, v.changed, ?2, NULL"
 			   " FROM model_versions v JOIN models o ON o.id = v.model_id"
 			   " JOIN projects p ON p.id = o.project_id WHERE v.id = ?1"
 			   " AND p.connection IS NOT NULL",

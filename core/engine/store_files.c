@@ -113,7 +113,7 @@ static int copy_file(struct copy *c, const char *prefix, const char *path, int t
 static int copy_run(struct mk_call *call, const struct store_source *source,
 		    const struct store_run *run, int to, int *files)
 {
-	const struct mk_t_place place = {MK_T_RUN, run->id, NULL};
+	const struct mk_t_place place = {.root = MK_T_RUN, .id = run->id};
 	_cleanup_(copy_done) struct copy c = {
 		.call = call, .source = source, .place = &place, .files = files};
 	int r = find_files(&c);
@@ -229,7 +229,7 @@ static int make_model(void *arg, const struct mk_t_logged *logged)
 /* Unfinished is what a kill interrupted. What has this id and is not this run's stays as it is. */
 static int take_model(struct modelling *to, const struct store_source *source, const char *id, int *files)
 {
-	const struct mk_t_place place = {MK_T_LOGGED_MODEL, id, NULL};
+	const struct mk_t_place place = {.root = MK_T_LOGGED_MODEL, .id = id};
 	const struct mk_track_model output = {.model_id = id};
 	struct mantik *m = to->job->site.m;
 	_cleanup_logged_model_ struct mk_logged_model have = {};

@@ -324,12 +324,12 @@ def add(figure, sh):
     @alone("tracking: cat of a 1 GiB artifact, cold (MB/s)", "0.75 of curl")
     def remote_artifact(bench):
         it = real(bench, sh)
-        query = urllib.parse.urlencode(dict(run_uuid=it.run, path="big"))
 
         def ours():
             it.mount()
             return BIG / 1e6 / timed('cat "$1"', it.path(it.run) + "/artifacts/big")
         sh("cat", it.file, stdout=subprocess.DEVNULL)
-        for o, r in bench.alternate(ours, lambda: BIG / 1e6 / it.curl(
-                [f'url = "{it.url}/get-artifact?{query}"\n'])):
+        # The way MLflow's own client takes; /get-artifact is far slower.
+        route = f"{it.url}/api/2.0/mlflow-artifacts/artifacts/{it.long}/{it.run}/artifacts/big"
+        for o, r in bench.alternate(ours, lambda: BIG / 1e6 / it.curl([f'url = "{route}"\n'])):
             yield o, r, o >= 0.75 * r

@@ -314,6 +314,38 @@ def test_ranges_that_are_not_what_was_asked(platform):
     assert got.error == "EREMOTEIO" and got.bytes == data[:50]
 
 
+def test_the_proxied_route_gives_parts_since_3_17(platform):
+    """It is the faster one; where it gives no parts, the other one is, for good."""
+    data, proxied, other = bytes(range(100)), [], []
+
+    def follow(parts, request, connection, number):
+        path = request.path.partition("?")[0]
+        if path == "/get-artifact":
+            other.append(request)
+            return reply(206, data[10:30], ["Content-Range: bytes 10-29/100", 'ETag: "1"'])
+        assert path == "/api/2.0/mlflow-artifacts/artifacts/1/x%20y/artifacts/d/f.bin"
+        proxied.append(request)
+        return parts
+
+    def ranged(parts, *etag, **more):
+        proxied.clear(), other.clear()
+        return ask(platform, lambda *given: follow(parts, *given), "read", "run", RUN,
+                   "mlflow-artifacts:/1/x y/artifacts", "d/f.bin", 10, 20, *etag, **more)[0]
+    good = reply(206, data[10:30], ["Content-Range: bytes 10-29/100", 'ETag: "2"'])
+    got = ranged(good)
+    assert (got.bytes, got.rows[0]["total"], len(proxied), len(other)) == (data[10:30], 100, 1, 0)
+    assert proxied[0].headers["range"] == "bytes=10-29"
+    # What began there goes on there, and the other way round.
+    assert ranged(good, got.rows[0]["etag"]).bytes == data[10:30] and not other
+    assert ranged(good, '"1"').bytes == data[10:30] and not proxied
+    changed = reply(206, data[10:30], ["Content-Range: bytes 10-29/100", 'ETag: "3"'])
+    assert ranged(changed, got.rows[0]["etag"], check=False).error == "ESTALE" and not other
+    # No parts, no such route, nobody may: not a byte of it is taken.
+    for none in (reply(200, b"x" * 100), reply(404, PAGE, HTML), reply(403, "no"), reply(500, PAGE, HTML),
+                 answer({"detail": "it is a directory"}, 400)):
+        assert ranged(none).bytes == data[10:30] and len(proxied) == len(other) == 1
+
+
 def test_a_file_that_changed(platform):
     data = b"new and longer"
     new = reply(206, data[4:], [f"Content-Range: bytes 4-13/14", 'ETag: "2"'])

@@ -306,7 +306,11 @@ static int show_logged(char **argv)
 
 static struct mk_t_place place_of(char **argv)
 {
+	/* Of a run, instead of a version: its artifact_uri. */
+	bool is_uri = strncmp(argv[2], "mlflow-artifacts:", 17) == 0;
+
 	return (struct mk_t_place){
+		.uri = is_uri ? argv[2] : NULL,
 		.root = strcmp(argv[0], "run") == 0	? MK_T_RUN
 			: strcmp(argv[0], "model") == 0 ? MK_T_LOGGED_MODEL
 							: MK_T_VERSION,

@@ -118,6 +118,7 @@ struct mk_t_place {
 	enum mk_t_root root;
 	const char *id;	     /* run id, model id, or name of the registered model */
 	const char *version; /* MK_T_VERSION */
+	const char *uri;     /* MK_T_RUN: its artifact_uri, where it is known, else NULL */
 };
 
 /* --- what is written ------------------------------------------------------------------------- */

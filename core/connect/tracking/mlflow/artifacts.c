@@ -2,12 +2,16 @@
 /*
  * Files: listed a directory at a time, read by one range.
  *
+ *	GET …/mlflow-artifacts/artifacts/…     first, for a run whose artifact_uri is there: since 3.17
+ *	    206                                ten times as fast as the next. Else this route of the
+ *	                                       server is not asked again
  *	GET /get-artifact?run_id=…&path=…      206 from the offset; 200: read and cut
  *	    404 without JSON                   no such route (--static-prefix): the proxied one
  *	    400, 500                           a directory, missing (before 3.17), or an error:
  *	                                       the listing of its parent tells
  *
- * ETags are compared between answers of one route only. Where the server fetches the file from an
+ * ETags are compared between answers of one route only: one of the first is marked, and what began
+ * there goes on there. Where the server fetches the file from an
  * object store for each request, each answer has another one: a read that is gone on with then
  * says ESTALE and has to begin again.
  */
@@ -17,7 +21,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { MAX_LIST = 32 << 20, STOP = -ECANCELED };
+enum { MAX_LIST = 32 << 20, STOP = -ECANCELED, ELSEWHERE = -ENOTSUP };
+
+/* Of an etag of the proxied route; none begins so by itself. */
+static const char mark[] = "proxied ";
 
 /* --- listing --------------------------------------------------------------------------------- */
 
@@ -145,6 +152,7 @@ struct reading {
 	int64_t delivered;
 	int64_t total;
 	bool ended; /* by us: there is more than was asked for */
+	bool parts; /* the proxied route is tried: ELSEWHERE if it gives no parts */
 };
 
 /* Is this the version that was read before? */
@@ -152,11 +160,15 @@ static int check_version(struct reading *x, const struct mk_http_answer *head)
 {
 	if (!x->etag)
 		return 0;
+
+	_cleanup_free_ char *etag =
+		head->etag ? mk_strf("%s%s", x->parts ? mark : "", head->etag) : NULL;
+
 	if (!*x->etag) {
-		*x->etag = mk_strdup(head->etag);
+		*x->etag = mk_steal(&etag);
 		return 0;
 	}
-	if (head->etag && strcmp(*x->etag, head->etag) == 0)
+	if (etag && strcmp(*x->etag, etag) == 0)
 		return 0;
 	return mk_fail(x->call, ESTALE, "%s: %s has changed while it was read", x->t->peer.remote,
 		       x->path);
@@ -164,6 +176,9 @@ static int check_version(struct reading *x, const struct mk_http_answer *head)
 
 static int begin(struct reading *x, const struct mk_http_answer *head)
 {
+	if (x->parts && head->status != 206)
+		return ELSEWHERE;
+
 	int r = check_version(x, head);
 
 	if (r < 0)
@@ -305,6 +320,17 @@ static int check_size(struct reading *x, int64_t *ret_total)
 	return 0;
 }
 
+/* The other route says what it thinks of it: of a directory, a missing file, who may read it. */
+static bool may_be_elsewhere(const struct mk_http_answer *answer, int r)
+{
+	static const int statuses[] = {400, 403, 404, 405, 500};
+
+	for (size_t i = 0; r == 0 && i < sizeof(statuses) / sizeof(*statuses); i++)
+		if (answer->status == statuses[i])
+			return true;
+	return r == ELSEWHERE;
+}
+
 static int read_from(struct reading *x, struct mk_mlflow_where *where, int64_t *ret_total)
 {
 	_cleanup_buf_ struct mk_buf url = {};
@@ -320,8 +346,8 @@ static int read_from(struct reading *x, struct mk_mlflow_where *where, int64_t *
 		.url = mk_buf_text(&url),
 		.range_from = x->offset,
 		.range_len = x->len > 0	     ? x->len
-			     : x->offset > 0 ? INT64_MAX
-					     : 0,
+			     : x->offset > 0 || x->parts ? INT64_MAX
+							 : 0,
 		.sink = take_piece,
 		.sink_arg = x,
 	};
@@ -330,6 +356,9 @@ static int read_from(struct reading *x, struct mk_mlflow_where *where, int64_t *
 	if (r == STOP && x->ended) {
 		mk_error_clear(x->call);
 		r = 0;
+	} else if (x->parts && may_be_elsewhere(&answer, r)) {
+		mk_error_clear(x->call);
+		return ELSEWHERE;
 	} else if (r == 0 && answer.status == 416) {
 		x->total = answer.total;
 	} else if (r == 0 && answer.status == 404 && strcmp(answer.type, "application/json") != 0 &&
@@ -345,6 +374,33 @@ static int read_from(struct reading *x, struct mk_mlflow_where *where, int64_t *
 		r = mk_mlflow_fail(x->call, x->t, &request, &answer, x->path);
 	}
 	return r < 0 ? r : check_size(x, ret_total);
+}
+
+/* Is it read by the proxied route? What began elsewhere goes on there. */
+static bool is_in_parts(struct mk_tracking *t, const struct mk_t_place *place, char **etag)
+{
+	_cleanup_free_ char *root = place->uri ? mk_mlflow_proxied(place->uri) : NULL;
+
+	if (!root)
+		return false;
+	if (etag && *etag)
+		return strncmp(*etag, mark, strlen(mark)) == 0;
+	return !atomic_load(&t->no_ranges);
+}
+
+/* ELSEWHERE: nothing came of it. */
+static int read_parts(struct reading *x, const struct mk_mlflow_where *in_run, const char *uri,
+		      int64_t *ret_total)
+{
+	_cleanup_free_ char *root = mk_mlflow_proxied(uri);
+	_cleanup_(mk_mlflow_where_free) struct mk_mlflow_where where = {
+		.kind = PROXIED, .prefix = mk_mlflow_join(root, in_run->prefix)};
+	int r;
+
+	x->parts = true;
+	r = read_from(x, &where, ret_total);
+	x->parts = false;
+	return r;
 }
 
 int mk_mlflow_read(struct mk_call *call, struct mk_tracking *t, const struct mk_t_place *place,
@@ -377,10 +433,22 @@ int mk_mlflow_read(struct mk_call *call, struct mk_tracking *t, const struct mk_
 	r = mk_mlflow_find(call, t, place, &where);
 	if (r < 0)
 		return r;
+
+	bool elsewhere = false;
+
+	if (where.kind == IN_RUN && is_in_parts(t, place, etag)) {
+		r = read_parts(&x, &where, place->uri, ret_total);
+		elsewhere = r == ELSEWHERE;
+		if (!elsewhere)
+			return r;
+	}
 	if (where.kind == IN_RUN && atomic_load(&t->no_get_artifact)) {
 		r = mk_mlflow_find_proxied(call, t, &where);
 		if (r < 0)
 			return r;
 	}
-	return read_from(&x, &where, ret_total);
+	r = read_from(&x, &where, ret_total);
+	if (r == 0 && elsewhere) /* there it is, and not in the proxied route */
+		atomic_store(&t->no_ranges, true);
+	return r;
 }

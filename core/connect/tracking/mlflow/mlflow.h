@@ -77,6 +77,7 @@ struct mk_tracking {
 	struct mk_mlflow_env *env;    /* auth.c */
 	_Atomic bool ajax;	      /* the API is found at /ajax-api, not at /api */
 	_Atomic bool no_get_artifact; /* /get-artifact is not there: only the proxied route */
+	_Atomic bool no_ranges;	      /* the proxied route gives no parts of what /get-artifact has */
 };
 
 /* One question. The texts of errors are `<connection>: <what>: …`. */
