@@ -34,7 +34,7 @@ struct mantik {
 	struct mk_options *options; /* core/base/options.c */
 	struct mk_vault *vault;	    /* core/vault/vault.c */
 	struct mk_blobs *blobs;	    /* core/cache/blobs.c */
-	struct mk_index *index;	    /* core/domain/index.c */
+	struct mk_index *index;	    /* core/domain/index/index.c */
 	struct mk_git *git;	    /* core/connect/git, made on first use under once */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sources of bytes. Three sorts: memory, a descriptor of a local file, and a file of a tracking
- * store (index_files.c), which is what the runs of one have. What a run of ours left behind lies
+ * store (index/files.c), which is what the runs of one have. What a run of ours left behind lies
  * in <data>/runs/<uid>/ and was written by a job, so it is foreign: it is opened beneath that
  * directory and through no link (artifacts/: kept.c).
  *
@@ -21,8 +21,8 @@
 
 #include "cache/blobs.h"
 #include "core.h"
+#include "domain/index/files.h"
 #include "domain/kept.h"
-#include "domain/index_files.h"
 
 struct mk_blob {
 	struct mk_cached *cached; /* a remote file; NULL: data or fd */

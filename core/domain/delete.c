@@ -13,8 +13,8 @@
 #include <mantik/run.h>
 
 #include "domain/domain.h"
-#include "domain/index.h"
-#include "domain/outbox.h"
+#include "domain/index/index.h"
+#include "domain/outbox/outbox.h"
 
 struct below {
 	int64_t project_id, experiment_id; /* 0: all of the project */

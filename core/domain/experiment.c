@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "domain/domain.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 #include "domain/noun.h"
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 
 #define SELECT                                                                            \
 	"SELECT id, project_id, name, created, changed, touched, metric, maximize, best " \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files of models: of one a run logged, of a registered version. They lie in a tracking store
- * (index_files.c) or here (kept.c); a version's may lie where we cannot look: then it has none to show.
+ * (index/files.c) or here (kept.c); a version's may lie where we cannot look: it has none then.
  */
 #include <mantik/blob.h>
 
@@ -10,8 +10,8 @@
 
 #include <mantik/model.h>
 
-#include "domain/artifact.h"
-#include "domain/index_files.h"
+#include "domain/index/files.h"
+#include "domain/track/artifact.h"
 
 /* A store's or, with ours, here. */
 struct where {

@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "domain/domain.h"
-#include "domain/logged_model.h"
+#include "domain/track/logged_model.h"
 
 struct ids {
 	int64_t *v;

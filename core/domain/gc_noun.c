@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "domain/domain.h"
-#include "domain/logged_model.h"
+#include "domain/track/logged_model.h"
 
 struct ids {
 	int64_t *v;

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/doc.h"
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 
 enum type { TEXT, UID, STATUS, TIME, EXIT, SIGNAL, BOOL };
 

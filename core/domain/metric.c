@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 #include "domain/logged.h"
 #include "domain/tsv.h"
 

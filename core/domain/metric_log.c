@@ -19,7 +19,7 @@
 
 #include "domain/domain.h"
 #include "domain/logged.h"
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 
 enum {
 	LINE_MAX = 256,		/* no valid line is longer */

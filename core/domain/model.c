@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Models and their versions, as the mirror has them (index_models.c brings it up to date). */
+/* Models and their versions, as the mirror has them (index/models.c brings it up to date). */
 #include <mantik/model.h>
 
 #include <errno.h>
@@ -7,9 +7,9 @@
 
 #include "base/doc.h"
 #include "domain/domain.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 #include "domain/logged.h"
-#include "domain/model_out.h"
+#include "domain/outbox/model_out.h"
 
 /* --- models -------------------------------------------------------------------------------- */
 

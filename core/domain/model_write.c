@@ -15,8 +15,8 @@
 #include "base/file.h"
 #include "connect/tracking/tracking.h"
 #include "domain/domain.h"
-#include "domain/index.h"
-#include "domain/model_out.h"
+#include "domain/index/index.h"
+#include "domain/outbox/model_out.h"
 
 static const char name[] = "model.yaml"; /* what errors begin with */
 

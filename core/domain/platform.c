@@ -15,9 +15,9 @@
 #include "base/path.h"
 #include "cache/blobs.h"
 #include "core.h"
-#include "domain/code.h"
-#include "domain/index.h"
 #include "db/lease.h"
+#include "domain/code.h"
+#include "domain/index/index.h"
 #include "vault/vault.h"
 
 /* $NAME if it is an absolute path (XDG: others are to be ignored). */

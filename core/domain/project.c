@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "domain/domain.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 #include "domain/noun.h"
 
 #define SELECT "SELECT id, name, site, created, changed, touched, connection FROM projects "

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "domain/domain.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 
 const char *mk_status_name(enum mk_status status)
 {

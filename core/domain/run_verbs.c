@@ -7,8 +7,8 @@
 
 #include "domain/delete.h"
 #include "domain/domain.h"
-#include "domain/index.h"
-#include "domain/outbox.h"
+#include "domain/index/index.h"
+#include "domain/outbox/outbox.h"
 
 struct state {
 	enum mk_status status;

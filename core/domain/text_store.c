@@ -14,7 +14,7 @@
 #include "base/doc.h"
 #include "domain/domain.h"
 #include "domain/goal.h"
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 
 struct owner {
 	char *connection, *name, *remote_id, *metric;

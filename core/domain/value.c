@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 
 enum { KEY_MAX = 250, VALUE_MAX = 8000 };
 

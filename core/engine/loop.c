@@ -18,8 +18,8 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "db/lease.h"
-#include "domain/outbox.h"
-#include "domain/upload.h"
+#include "domain/outbox/outbox.h"
+#include "domain/outbox/upload.h"
 #include "engine/poke.h"
 
 enum { THREADS = 4, EVENTS = 64, MAX_LINE = 4096 };

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "domain/outbox_send.h"
+#include "domain/outbox/send.h"
 
 static const int64_t stay = 600 * MK_SEC, longest = 60 * MK_SEC;
 

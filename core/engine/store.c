@@ -28,7 +28,7 @@
 #include "connect/tracking/local.h"
 #include "domain/domain.h"
 #include "domain/logged.h"
-#include "domain/track.h"
+#include "domain/track/track.h"
 
 enum { WAIT_S = 8 };
 static const int64_t clocks = 2 * MK_SEC; /* a file's time may be a little behind */

@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "domain/artifact.h"
 #include "domain/domain.h"
-#include "domain/logged_model.h"
-#include "domain/track.h"
+#include "domain/track/artifact.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/track.h"
 
 enum { MAX_FILES = 100000, MODEL_ID = 34 };
 

@@ -2,7 +2,7 @@
 /*
  * The language of MLflow's searches: `metrics.loss < 0.1 AND tags.team = 'wind'`, and one entry of
  * an order, `metrics.loss DESC`. Texts in, clauses out; what the keys mean in our tables is
- * core/domain/search.c's business.
+ * core/domain/track/search.c's business.
  *
  *	filter   = [AND] clause { [AND] clause } [AND]
  *	clause   = field op value | field [NOT] IN (text, …) | field IS [NOT] NULL

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A plan: everything a site needs to run one validated run, with all defaults, parameters and
- * configs applied. Made at submission (domain/submit.c), kept as JSON with the run, read by mantikd
+ * configs applied. Made at submission (domain/submit/), kept as JSON with the run, read by mantikd
  * (connect/compute). Holds no secret.
  */
 #ifndef MK_PLAN_H

@@ -3,7 +3,7 @@
 #ifndef MK_SERVE_FILES_H
 #define MK_SERVE_FILES_H
 
-#include "domain/artifact.h"
+#include "domain/track/artifact.h"
 #include "serve/serve.h"
 
 /* Paths are names only (of the artifact proxy), or from the root, which is named. */

@@ -22,7 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "domain/track.h"
+#include "domain/track/track.h"
 
 #define AT "/api/2.0/mlflow/"
 

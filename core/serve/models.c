@@ -6,10 +6,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "domain/artifact.h"
-#include "domain/logged_model.h"
-#include "domain/registry.h"
-#include "domain/track.h"
+#include "domain/track/artifact.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/registry.h"
+#include "domain/track/track.h"
 #include "serve/check.h"
 
 #define MISSING \

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "domain/logged.h"
-#include "domain/search.h"
-#include "domain/track.h"
+#include "domain/track/search.h"
+#include "domain/track/track.h"
 
 /* What is told of a run besides its row: each a list of rows of one statement. */
 static const struct part {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Artifacts, as clients whose artifact_uri is mlflow-artifacts:/… send and fetch them, and as the UI
- * asks for them. Bodies go to the disk as they come (domain/artifact_write.c); files are sent by the
+ * asks for them. Bodies go to the disk as they come (domain/track/); files are sent by the
  * frame.
  *
  * Multipart and presigned transfers are for object stores: clients are told so in the words that let
@@ -14,7 +14,7 @@
 #include <mantik/blob.h>
 
 #include "base/utf8.h"
-#include "domain/registry.h"
+#include "domain/track/registry.h"
 #include "serve/files.h"
 #include "serve/models.h"
 

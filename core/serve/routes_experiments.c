@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Experiments of MLflow's API: what a request says becomes a call of core/domain/track.h. */
+/* Experiments of MLflow's API: what a request says becomes a call of core/domain/track/track.h. */
 #include <errno.h>
 #include <string.h>
 
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "serve/check.h"
 #include "serve/tracked.h"
 

@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "domain/logged_model.h"
-#include "domain/track.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/track.h"
 #include "serve/files.h"
 #include "serve/models.h"
 

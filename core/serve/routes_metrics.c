@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/doc.h"
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "serve/check.h"
 #include "serve/tracked.h"
 

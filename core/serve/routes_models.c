@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "domain/registry.h"
+#include "domain/track/registry.h"
 #include "serve/models.h"
 
 #define ROOT "/api/2.0/mlflow/registered-models/"

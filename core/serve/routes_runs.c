@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "serve/check.h"
 #include "serve/tracked.h"
 

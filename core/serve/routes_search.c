@@ -7,9 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "domain/logged_model.h"
-#include "domain/search.h"
-#include "domain/track.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/search.h"
+#include "domain/track/track.h"
 #include "serve/models.h"
 #include "serve/paging.h"
 #include "serve/serve.h"

@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "domain/artifact.h"
-#include "domain/logged_model.h"
-#include "domain/registry.h"
+#include "domain/track/artifact.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/registry.h"
 #include "serve/models.h"
 
 #define ROOT "/api/2.0/mlflow/model-versions/"

@@ -6,7 +6,7 @@
 #ifndef MK_SERVE_TRACKED_H
 #define MK_SERVE_TRACKED_H
 
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "serve/serve.h"
 
 /* 0, or ENOMEM when nothing was made. */

@@ -7,7 +7,7 @@
 #include "platform.h"
 
 #include "core.h"
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "fuzz.h"
 #include "serve/serve.h"
 

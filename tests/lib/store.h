@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "connect/tracking/tracking.h"
-#include "domain/index.h"
+#include "domain/index/index.h"
 #include "runs.h"
 
 enum { BIG = 3000000 };

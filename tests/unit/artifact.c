@@ -9,9 +9,9 @@
 #include <mantik/model.h>
 
 #include "base/file.h"
-#include "domain/artifact.h"
-#include "domain/logged_model.h"
-#include "domain/registry.h"
+#include "domain/track/artifact.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/registry.h"
 #include "platform.h"
 #include "runs.h"
 

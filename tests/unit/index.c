@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "connect/tracking/tracking.h"
-#include "domain/index.h"
-#include "domain/index_store.h"
+#include "domain/index/index.h"
+#include "domain/index/store.h"
 #include "runs.h"
 
 enum { PAGE = 1000 };

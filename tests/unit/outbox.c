@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "domain/index.h"
-#include "domain/outbox.h"
-#include "domain/outbox_send.h"
+#include "domain/index/index.h"
+#include "domain/outbox/outbox.h"
+#include "domain/outbox/send.h"
 #include "runs.h"
 #include "writable_store.h"
 

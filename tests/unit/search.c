@@ -3,11 +3,11 @@
  * Searches of our tables, filled directly: pages, views, scopes, patterns and what cannot be put
  * into a statement. That they find what MLflow finds is tests/serve/test_search.py's.
  */
-#include "domain/search.h"
+#include "domain/track/search.h"
 
 #include <mantik/project.h>
 
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "runs.h"
 
 static int64_t add(struct platform *p, const char *name, const char *experiment, const char *text)

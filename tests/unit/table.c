@@ -4,7 +4,7 @@
 #include <mantik/run.h>
 
 #include "domain/goal.h"
-#include "domain/track.h"
+#include "domain/track/track.h"
 #include "runs.h"
 
 static int fix_times(struct mk_call *call, struct mk_conn *conn, void *arg)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs and experiments made through MLflow's API: order of histories, nothing twice, all or
  * nothing, whose word counts for a job. The answers of the server are tests/serve's. */
-#include "domain/track.h"
+#include "domain/track/track.h"
 
 #include <math.h>
 

@@ -13,9 +13,9 @@
 
 #include "base/file.h"
 
-#include "domain/artifact.h"
-#include "domain/logged_model.h"
-#include "domain/registry.h"
+#include "domain/track/artifact.h"
+#include "domain/track/logged_model.h"
+#include "domain/track/registry.h"
 #include "store.h"
 
 #include "fsclient.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A project of a tracking store in fs/tree without a mount. */
-#include "domain/outbox.h"
+#include "domain/outbox/outbox.h"
 #include "store.h"
 
 #include "fsclient.h"

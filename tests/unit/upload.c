@@ -3,8 +3,8 @@
 #include <dirent.h>
 #include <mantik/blob.h>
 
-#include "domain/outbox_send.h"
-#include "domain/upload.h"
+#include "domain/outbox/send.h"
+#include "domain/outbox/upload.h"
 #include "store.h"
 
 struct names {

@@ -3,7 +3,7 @@
  * What a tracking store must offer, and the manual of it. One implementation a file or folder
  * below core/connect/tracking (mlflow: the REST API of a server; filestore, sqlstore: mlruns/ and
  * mlflow.db of this machine, read-only), listed in registry.c. It knows
- * one kind of store and nothing of our database; core/domain/index.c is the only caller and
+ * one kind of store and nothing of our database; core/domain/index/index.c is the only caller and
  * mirrors what comes.
  *
  * Everything waits for the remote (lane: the connection's name) and honours the call. Lists are

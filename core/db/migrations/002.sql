@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Version 2: what is mirrored from foreign tracking stores (core/domain/index.h).
+-- Version 2: what is mirrored from foreign tracking stores (core/domain/index/index.h).
 
 ALTER TABLE projects ADD COLUMN connection TEXT;	-- of the tracking store; NULL: ours
 ALTER TABLE experiments ADD COLUMN remote_id TEXT;	-- the store's id of it
@@ -50,7 +50,7 @@ CREATE TABLE run_datasets (
 	PRIMARY KEY (run_id, seq)
 ) STRICT, WITHOUT ROWID;
 
--- What is in the directories of a store that were listed. place: core/domain/index_files.h.
+-- What is in the directories of a store that were listed. place: core/domain/index/files.h.
 CREATE TABLE files (
 	project_id	INTEGER NOT NULL,
 	place		TEXT NOT NULL,
@@ -105,7 +105,7 @@ CREATE TABLE model_versions (
 	UNIQUE (model_id, version)
 ) STRICT;
 
--- What is logged through MLflow's API, by the embedded tracking server (core/domain/track.h).
+-- What is logged through MLflow's API, by the embedded tracking server (core/domain/track/track.h).
 ALTER TABLE experiments ADD COLUMN artifact_location TEXT; -- where its maker wants them; NULL: here
 ALTER TABLE runs ADD COLUMN api INTEGER NOT NULL DEFAULT 0; -- 1: made by an API: no spec, no job
 CREATE INDEX runs_submitted ON runs (project_id, id) WHERE api = 0 AND deleted = 0;
@@ -137,7 +137,7 @@ CREATE TABLE model_points (		-- metrics that were logged with a model_id
 ) STRICT;
 CREATE INDEX model_points_model ON model_points (model_id, key, step, time);
 CREATE INDEX model_points_run ON model_points (run_id);
--- Models of ours (core/domain/registry.h, logged_models.h): what the tracking API keeps of them
+-- Models of ours (core/domain/track/): what the tracking API keeps of them
 -- besides the rows above. Tags and aliases of a mirrored version stay in its row.
 ALTER TABLE model_versions ADD COLUMN run_link TEXT NOT NULL DEFAULT '';
 ALTER TABLE model_versions ADD COLUMN logged TEXT NOT NULL DEFAULT '';	-- the m-… it was made of
@@ -199,7 +199,7 @@ CREATE TABLE answers (
 	UNIQUE (ino, uid, session)
 ) STRICT;
 
--- What was written here to a tracking store and has not been taken by it yet (core/domain/outbox.h),
+-- What was written here to a tracking store and has not been taken by it yet (core/domain/outbox/),
 -- in the order it was written; shown as if it were there already.
 CREATE TABLE outbox (
 	id		INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -238,7 +238,7 @@ ALTER TABLE models ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE metrics ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE metrics ADD COLUMN unsent_bytes INTEGER NOT NULL DEFAULT 0;
 
--- Files on their way to a store (core/domain/upload.h). sent: when it had it; 0 it waits.
+-- Files on their way to a store (core/domain/outbox/upload.h). sent: when it had it; 0 it waits.
 CREATE TABLE uploads (
 	id		INTEGER PRIMARY KEY AUTOINCREMENT,
 	project_id	INTEGER NOT NULL,

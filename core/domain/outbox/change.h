@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the three files of the outbox that change the mirror share: change.c, points.c,
+ * refused.c. All of it inside transactions. */
+#ifndef MK_OUTBOX_CHANGE_H
+#define MK_OUTBOX_CHANGE_H
+
+#include "domain/outbox/outbox.h"
+
+bool mk_out_is_run(const struct mk_out *row);
+/* Has no row among runs and experiments. */
+bool mk_out_is_apart(const struct mk_out *row);
+/* What shows the row's object is another one now. */
+int mk_out_touch(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row) _must_check_;
+/* The store has said something of it: what it said until now is older. */
+int mk_out_answered(struct mk_call *call, struct mk_conn *conn,
+		    const struct mk_out *row) _must_check_;
+
+/* value: NULL none */
+int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		    const char *value) _must_check_;
+int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id,
+		    const char *name) _must_check_;
+/* A run, or an experiment. time: 0 it is not deleted */
+int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id,
+		       int64_t time) _must_check_;
+
+/* One that is deleted takes its runs along, and brings back all of them, as MLflow's servers do. `since`:
+ * of the deleted ones only those that went then (0: all). */
+int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
+			   int64_t since) _must_check_;
+
+/* refused.c: the file that the row was written to, /projects/p/runs/r.12345678/tags/key. */
+int mk_out_path(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		struct mk_buf *ret) _must_check_;
+/* Rows of one object and verb are no more, those of them that are still there: what was there before
+ * them is shown. The error goes to .mantik/errors, or (`asker`) is kept for who waits. */
+int mk_out_undo(struct mk_call *call, struct mk_conn *conn, const struct mk_outs *rows,
+		const struct mk_error *error, bool asker) _must_check_;
+/* The store is asked anew, whatever it said last. */
+int mk_out_forget_said(struct mk_call *call, struct mk_conn *conn,
+		       const struct mk_out *row) _must_check_;
+
+/* points.c: the last point of each metric, by all that is known here. */
+int mk_out_points_last(struct mk_call *call, struct mk_conn *conn, int64_t run_id) _must_check_;
+int mk_out_point_taken(struct mk_call *call, struct mk_conn *conn,
+		       const struct mk_out *row) _must_check_;
+int mk_out_point_refused(struct mk_call *call, struct mk_conn *conn,
+			 const struct mk_out *row) _must_check_;
+
+#endif
