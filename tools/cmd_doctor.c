@@ -249,7 +249,11 @@ static int look_at_unsent(void *arg, const struct mk_unsent *unsent)
 	enum { TRIES = 5 };
 	struct doctor *d = arg;
 
-	if (unsent->tries >= TRIES)
+	if (unsent->refused)
+		bad(d, "unsent", "it is kept here: copy it elsewhere or under another name, then "
+				 "\"mantikctl discard PATH\" gives it up; it is tried again after a day",
+		    "%s: refused: %s", unsent->path, unsent->text);
+	else if (unsent->tries >= TRIES)
 		bad(d, "unsent", "mantikctl cat .mantik/unsent lists what waits; it is tried again every minute; "
 				 "\"mantikctl discard PATH\" gives it up",
 		    "%s: tried %lld times: %s", unsent->path, (long long)unsent->tries,

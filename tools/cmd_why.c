@@ -88,10 +88,14 @@ static int wait_for_server(void *arg, const struct mk_unsent *unsent)
 	char when[32];
 
 	mk_time_text(unsent->since, false, when);
-	mk_buf_printf(&q->out, "%s  %s: not sent yet, tried %lld times%s%s\n", when, unsent->path,
-		      (long long)unsent->tries, unsent->text ? ": " : "",
+	mk_buf_printf(&q->out, "%s  %s: not sent yet, %s %lld time%s%s%s\n", when, unsent->path,
+		      unsent->refused ? "refused, tried" : "tried", (long long)unsent->tries,
+		      unsent->tries == 1 ? "" : "s", unsent->text ? ": " : "",
 		      unsent->text ? unsent->text : "");
-	if (unsent->tries)
+	if (unsent->refused)
+		mk_buf_puts(&q->out, "  it is kept here and tried again after a day; `mantikctl discard` of the "
+				     "path gives it up\n");
+	else if (unsent->tries)
 		mk_buf_puts(&q->out, "  it is tried again; `mantikctl discard` of the path gives it up\n");
 	q->n++;
 	return mk_buf_check(&q->out);

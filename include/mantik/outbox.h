@@ -36,6 +36,7 @@ struct mk_unsent {
 	int64_t since;	  /* ns, realtime */
 	int64_t tries;	  /* without an answer */
 	const char *text; /* why it is not there yet, as far as somebody said so; or NULL */
+	bool refused;	  /* a file, after its close: it is kept, and tried once a day */
 };
 typedef int mk_unsent_emit(void *arg, const struct mk_unsent *unsent);
 /* Of path and below it (NULL: all), oldest first. Valid during emit. */

@@ -262,6 +262,38 @@ def test_a_server_that_refuses_the_file(writer):
             wait_for(lambda: os.path.exists(f"{writer.stored}/small"), "the small one")
 
 
+def test_a_server_that_refuses_it_later(writer):
+    """The close has said that it is safe: it stays, with the reason, until somebody gives it up."""
+    port = free_port()
+    server = f"""server {{ listen 127.0.0.2:{port}; client_max_body_size 10k;
+        location / {{ proxy_pass {writer.server.url}; }} }}"""
+    data = os.urandom(30000)
+    p = writer.platform
+    other = os.path.join(p.dir, "later")
+    os.makedirs(other)
+    with contextlib.ExitStack() as stack:
+        with nginx(p, server, "open"):
+            stack.enter_context(p.mount("--tracking", f"http://127.0.0.2:{port}", where=other))
+            runs = f"{other}/projects/127.0.0.2/runs"
+            name = [n for n in os.listdir(runs) if n.startswith("copied.")]
+            os.listdir(f"{runs}/{name[0]}/artifacts")
+        path = f"{runs}/{name[0]}/artifacts/kept"
+        with open(path, "wb") as f:
+            f.write(data)
+        with nginx(p, server, "again"):
+            unsent = f"{other}/.mantik/unsent"
+            wait_for(lambda: "\trefused: " in read(unsent), "the refusal", 60)
+            assert "client_max_body_size" in read(unsent)
+            assert "kept here" in p.ctl("why", path).stdout
+            assert len(writer.waiting()) == 1
+            with open(path, "rb") as f:
+                assert f.read() == data
+            p.ctl("discard", "--yes", path)
+            assert not writer.waiting() and not os.path.exists(path)
+            assert read(unsent).count("\n") == 1
+    assert not os.path.exists(f"{writer.stored}/kept")
+
+
 # --- without the server, and without us ----------------------------------------------------------
 
 def stopped(writer):

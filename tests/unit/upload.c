@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files on their way to a tracking store: kept, shown, read, sent, refused. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <mantik/blob.h>
+#include <mantik/error.h>
+#include <mantik/outbox.h>
 
+#include "base/file.h"
 #include "domain/outbox/send.h"
 #include "domain/outbox/upload.h"
 #include "store.h"
@@ -196,13 +200,124 @@ static void it_is_refused(void)
 	CHECK_INT(put(&p, run, "new", "abc"), 0);
 	CHECK_TEXT(list(&p, run, ""), ROOT " new:3");
 	CHECK_INT(send_all(&p), 0);
-	CHECK_TEXT(list(&p, run, ""), ROOT);
-	CHECK_INT(kept(&p), 0);
-	t.put_fails = 0;
-	/* whoever waits for it is told */
+	/* the bytes go when whoever waits for it is told */
+	CHECK_INT(kept(&p), 1);
 	CHECK_INT(mk_outbox_wait(&p.call, p.m), -EFBIG);
 	CHECK(strstr(p.call.error.text, "takes no file"));
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	CHECK_INT(kept(&p), 0);
+	CHECK_INT(send_all(&p), -ENODATA);
+	t.put_fails = 0;
 	CHECK_INT(put(&p, run, "new", "x"), 0);
+}
+
+/* As unsent and errors show it. */
+static int unsent_has(struct platform *p, const char *words)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(10000);
+
+	return mk_unsent_table(&p->call, p->m, &text) == 0 && strstr(mk_buf_text(&text), words);
+}
+
+static int errors_with(struct platform *p, const char *words)
+{
+	_cleanup_buf_ struct mk_buf text = MK_BUF(10000);
+	int n = 0;
+
+	if (mk_error_table(&p->call, p->m, &text) < 0)
+		return -1;
+	for (const char *s = mk_buf_text(&text); (s = strstr(s, words)); s++)
+		n++;
+	return n;
+}
+
+/* Its close said that it is safe: it is. */
+static void refused_later_it_is_kept(void)
+{
+	STORE(p, t, .put_fails = EFBIG);
+
+	CHECK_INT(put(&p, run, "d/new", "abc"), 0);
+	p.call.unsent.until = 0; /* he has waited long enough */
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), 0);
+	for (int day = 1; day <= 2; day++) {
+		CHECK_INT(send_all(&p), 0);
+		CHECK_INT(t.puts, day);
+		CHECK_TEXT(text_of(&p, run, "d/new"), "abc");
+		CHECK_TEXT(list(&p, run, "d"), "new:3");
+		CHECK_INT(kept(&p), 1);
+		CHECK(unsent_has(&p, "/artifacts/d/new"));
+		CHECK(unsent_has(&p, "refused: "));
+		CHECK(unsent_has(&p, "takes no file"));
+		CHECK_INT(errors_with(&p, "refused, and kept here"), 1);
+		/* it rests, and keeps nobody busy */
+		CHECK_INT(send_all(&p), -ENODATA);
+		CHECK_INT(put(&p, run, "d/new", "x"), -EEXIST);
+		CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, hurry, NULL), 0); /* a day later */
+	}
+	t.put_fails = 0;
+	CHECK_INT(send_all(&p), 0);
+	CHECK_TEXT(t.put_bytes, "abc");
+	CHECK_INT(kept(&p), 0);
+	CHECK(!unsent_has(&p, "new"));
+}
+
+static void refused_later_it_is_given_up(void)
+{
+	STORE(p, t, .put_fails = EFBIG);
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	p.call.unsent.until = 0;
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, "/projects"), 1);
+	CHECK_INT(errors_with(&p, "given up by"), 1);
+	CHECK_INT(errors_with(&p, "not answered"), 0);
+	CHECK_INT(kept(&p), 0);
+	CHECK(!unsent_has(&p, "new"));
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	CHECK_INT(put(&p, run, "new", "x"), 0);
+}
+
+static int age_wanted(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	(void)arg;
+	return mk_domain_run(call, conn, "UPDATE outbox SET wanted = wanted - 60000000000 WHERE ?1 = 0",
+			     0, 0);
+}
+
+/* Refused in time, but whoever waited is gone: nobody knows what he was told. */
+static void refused_and_unheard_it_is_kept(void)
+{
+	STORE(p, t, .put_fails = EFBIG);
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(mk_outbox_unclaimed(&p.call, p.m), 0);
+	CHECK(!unsent_has(&p, "new")); /* he may still come */
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, age_wanted, NULL), 0);
+	CHECK_INT(mk_outbox_unclaimed(&p.call, p.m), 0);
+	CHECK(unsent_has(&p, "takes no file"));
+	CHECK_INT(errors_with(&p, "refused, and kept here"), 1);
+	CHECK_TEXT(text_of(&p, run, "new"), "abc");
+	CHECK_INT(kept(&p), 1);
+	CHECK_INT(send_all(&p), -ENODATA);
+}
+
+/* Nothing is kept where nothing is. */
+static void without_its_bytes_it_goes(void)
+{
+	STORE(p, t);
+	_cleanup_free_ char *path = NULL;
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	p.call.unsent.until = 0;
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), 0);
+	path = mk_strf("%s/uploads", p.m->data_dir);
+	CHECK_INT(mk_remove_tree(&p.call, AT_FDCWD, path), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(errors_with(&p, "taken back"), 1);
+	CHECK(!unsent_has(&p, "new"));
+	CHECK_TEXT(list(&p, run, ""), ROOT);
 }
 
 static void what_is_not_put_is_gone(void)
@@ -251,6 +366,8 @@ int main(void)
 {
 	return RUN(TEST(it_is_an_artifact_before_it_is_sent),
 		   TEST(directories_come_with_their_files), TEST(what_is_there_stays),
-		   TEST(it_is_sent), TEST(it_is_refused), TEST(what_is_not_put_is_gone),
+		   TEST(it_is_sent), TEST(it_is_refused), TEST(refused_later_it_is_kept),
+		   TEST(refused_later_it_is_given_up), TEST(refused_and_unheard_it_is_kept),
+		   TEST(without_its_bytes_it_goes), TEST(what_is_not_put_is_gone),
 		   TEST(runs_of_ours_take_nothing));
 }

@@ -257,3 +257,7 @@ ALTER TABLE model_points ADD COLUMN minus INTEGER; -- as of points
 
 -- Deleted projects are in no listing; `mantikctl restore` brings them back, gc ends them.
 ALTER TABLE projects ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
+
+-- A file that its store refused when nobody waited for it any more: the errno. It is kept, and tried
+-- again a day later.
+ALTER TABLE outbox ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;

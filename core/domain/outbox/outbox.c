@@ -10,6 +10,7 @@
 
 #include "domain/domain.h"
 #include "domain/logged.h"
+#include "domain/outbox/upload.h"
 
 void mk_outs_free(struct mk_outs *rows)
 {
@@ -88,8 +89,9 @@ int mk_outbox_any(struct mk_call *call, struct mantik *m, int64_t project_id)
 	int64_t one;
 
 	return read_number(call, m,
-			   "SELECT 1 FROM outbox WHERE project_id = ?1 AND code = 0 LIMIT 1",
-			   project_id, 0, &one);
+			   "SELECT 1 FROM outbox WHERE project_id = ?1 AND code = 0"
+			   " AND (refused = 0 OR try_at <= ?2) LIMIT 1",
+			   project_id, mk_now_real(), &one);
 }
 
 int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue **ret,
@@ -98,11 +100,14 @@ int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
 			   "SELECT DISTINCT o.project_id, o.verb = ?1 FROM outbox o JOIN projects p"
-			   " ON p.id = o.project_id WHERE p.connection IS NOT NULL AND o.code = 0",
+			   " ON p.id = o.project_id WHERE p.connection IS NOT NULL AND o.code = 0"
+			   " AND (o.refused = 0 OR o.try_at <= ?2)",
 			   &stmt);
 
-	if (r == 0)
+	if (r == 0) {
 		mk_bind_int(stmt, 1, MK_OUT_FILE);
+		mk_bind_int(stmt, 2, mk_now_real());
+	}
 	while (r == 0 && (r = mk_step(call, stmt)) > 0) {
 		struct mk_out_queue *v = reallocarray(*ret, *ret_n + 1, sizeof(*v));
 
@@ -146,7 +151,7 @@ int mk_outbox_known(struct mk_call *call, struct mantik *m, int64_t run_id, cons
 
 #define COLUMNS                                                                              \
 	"id, project_id, verb, object, key, value, before, step, number, time, created, wanted," \
-	" asked, tries"
+	" asked, tries, refused"
 
 static int add_row(struct mk_call *call, struct mk_stmt *stmt, struct mk_outs *rows)
 {
@@ -175,6 +180,7 @@ static int add_row(struct mk_call *call, struct mk_stmt *stmt, struct mk_outs *r
 		.wanted = mk_col_int(stmt, 11),
 		.asked = mk_col_int(stmt, 12),
 		.tries = (int)mk_col_int(stmt, 13),
+		.refused = (int)mk_col_int(stmt, 14),
 	};
 	colon = strchr(row->object, ':');
 	row->of = colon ? strtoll(colon + 1, NULL, 10) : 0;
@@ -305,7 +311,7 @@ static int look_next(struct mk_call *call, struct mk_conn *conn, const struct mk
 	if (r == 0)
 		r = mk_prepare(call, conn,
 			       "SELECT min(try_at) FROM outbox WHERE project_id = ?1 AND code = 0"
-			       " AND (verb = ?4) = ?3 AND try_at > ?2",
+			       " AND (verb = ?4) = ?3 AND try_at > ?2 AND refused = 0",
 			       &due);
 	if (r < 0)
 		return r;
@@ -382,8 +388,8 @@ static int write_later(struct mk_call *call, struct mk_conn *conn, void *arg)
 	const struct later *later = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "UPDATE outbox SET tries = tries + 1, try_at = ?2, text = ifnull(?3, text)"
-			   " WHERE id = ?1",
+			   "UPDATE outbox SET tries = tries + 1, try_at = ?2, text = ifnull(?3, text),"
+			   " refused = 0 WHERE id = ?1",
 			   &stmt);
 
 	if (r < 0)
@@ -450,6 +456,7 @@ struct leave {
 	int64_t first, last;
 	int code;
 	char *text, *detail;
+	char *file; /* whose bytes were kept until now */
 };
 
 /* The refusal, if there is one, is ours; from now on nobody waits. */
@@ -458,19 +465,24 @@ static int write_leave(struct mk_call *call, struct mk_conn *conn, void *arg)
 	struct leave *leave = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_prepare(call, conn,
-			   "SELECT code, text, detail FROM outbox WHERE id BETWEEN ?1 AND ?2"
-			   " AND code <> 0 ORDER BY id LIMIT 1",
+			   "SELECT code, text, detail, iif(verb = ?3, value, NULL),"
+			   " CAST(substr(object, instr(object, ':') + 1) AS INTEGER) FROM outbox"
+			   " WHERE id BETWEEN ?1 AND ?2 AND code <> 0 ORDER BY id LIMIT 1",
 			   &stmt);
 
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, leave->first);
 	mk_bind_int(stmt, 2, leave->last);
+	mk_bind_int(stmt, 3, MK_OUT_FILE);
 	r = mk_step(call, stmt);
 	if (r > 0) {
 		leave->code = (int)mk_col_int(stmt, 0);
 		leave->text = mk_col_dup(stmt, 1);
 		leave->detail = mk_col_dup(stmt, 2);
+		leave->file = mk_col_dup(stmt, 3);
+		if (leave->file)
+			r = mk_upload_out_take_back(call, conn, mk_col_int(stmt, 4));
 	}
 	mk_reset(&stmt);
 	if (r >= 0)
@@ -497,6 +509,8 @@ static int leave(struct mk_call *call, struct mantik *m)
 	if (r > 0)
 		r = mk_domain_write(&own, m, MK_KILLSAFE, write_leave, &arg);
 	if (arg.code && r >= 0) {
+		if (arg.file)
+			mk_upload_forget(m, arg.file);
 		r = mk_fail(call, arg.code, "%s", arg.text ? arg.text : strerror(arg.code));
 		if (arg.detail)
 			mk_error_detail(call, NULL, 0, arg.detail);
@@ -506,6 +520,7 @@ static int leave(struct mk_call *call, struct mantik *m)
 	}
 	free(arg.text);
 	free(arg.detail);
+	free(arg.file);
 	return r;
 }
 

@@ -8,7 +8,9 @@
  *	asked      it is being sent: from now on only the store knows whether it has it
  *	done       the row is gone. The mirror is what the store will say; what it said before
  *	           (`written`) is not stored any more
- *	refused    the row is gone, the mirror shows what was there before the row
+ *	refused    the row is gone, the mirror shows what was there before the row. A file whose
+ *	           writer was told that it is safe stays, and so does its row (`refused`): tried
+ *	           again a day later, until somebody gives it up
  *
  * While there is a row, whatever the store says is mirrored with the row on top of it (overlay), so
  * a refresh never takes back what is unsent. Points that are unsent are not in `points`: readers
@@ -57,6 +59,7 @@ struct mk_out {
 	int64_t wanted;	 /* 0: nobody waits */
 	int64_t asked;	 /* 0: it was never sent */
 	int tries;
+	int refused; /* a file that was, with nobody waiting: the errno */
 };
 /* Rows of one object and one verb, in order. */
 struct mk_outs {
@@ -81,7 +84,7 @@ int mk_outbox_rows(struct mk_call *call, struct mk_conn *conn, const char *objec
 /* How much of a run is unsent, its files as well. */
 int mk_outbox_count(struct mk_call *call, struct mantik *m, int64_t run_id,
 		    int64_t *ret) _must_check_;
-/* 1: something of the project is. */
+/* 1: something of the project is, and does not rest. */
 int mk_outbox_any(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
 
 /* --- the mirror (change.c), inside transactions ------------------------------------- */
@@ -104,7 +107,7 @@ struct mk_out_queue {
 	int64_t project_id;
 	bool files;
 };
-/* Those that have rows to be sent. */
+/* Those that have rows to be sent, now or soon: not those that were refused and rest. */
 int mk_outbox_queues(struct mk_call *call, struct mantik *m, struct mk_out_queue **ret,
 		     size_t *ret_n) _must_check_;
 /*
@@ -119,7 +122,7 @@ int mk_outbox_asked(struct mk_call *call, struct mantik *m, const struct mk_outs
 /* Taken. remote_id: of what was made. Frees nothing. */
 int mk_outbox_done(struct mk_call *call, struct mantik *m, const struct mk_out *rows, size_t n,
 		   const char *remote_id) _must_check_;
-/* Refused with the error. */
+/* Refused with the error. A file of which the bytes are here is kept for its writer. */
 int mk_outbox_refused(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
 		      const struct mk_error *error) _must_check_;
 /* No answer: this object again at try_at. words: why; NULL as it was. */

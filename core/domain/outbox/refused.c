@@ -2,6 +2,9 @@
 /*
  * Rows of the outbox that a store refuses: the mirror shows again what was there before them, and
  * who wrote is told, by the errno of the write while somebody waits for it, else by .mantik/errors.
+ *
+ * But a file was somebody's only copy, perhaps (mv): its bytes stay until its writer has heard of the
+ * refusal, and where he was told before that they are safe, until somebody gives them up.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -173,7 +176,9 @@ static int tell(struct mk_call *call, struct mk_conn *conn, const struct mk_outs
 
 	if (r < 0)
 		return r;
-	if (rows->n > 1)
+	if (rows->v[0].refused)
+		(void)mk_buf_puts(&text, "refused, and kept here (`mantikctl discard` gives it up): ");
+	else if (rows->n > 1)
 		(void)mk_buf_printf(&text, "%zu %s written here were taken back: ", rows->n,
 				    rows->v[0].verb == MK_OUT_POINT ? "points" : "changes");
 	else
@@ -219,9 +224,36 @@ int mk_out_undo(struct mk_call *call, struct mk_conn *conn, const struct mk_outs
 	return r < 0 ? r : mk_out_forget_said(call, conn, rows->v);
 }
 
+/* A file nobody waits for: who wrote it thinks that it is safe, and so it is. It rests for a day. */
+static int keep_file(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
+		     const struct mk_error *error)
+{
+	static const int64_t rest = 24 * 3600 * MK_SEC;
+	struct mk_out kept = *row;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "UPDATE outbox SET refused = ?2, text = ?3, detail = ?4, try_at = ?5,"
+			   " tries = tries + 1, code = 0, wanted = 0, asked = 0 WHERE id = ?1",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, row->id);
+	mk_bind_int(stmt, 2, error->code);
+	mk_bind_text(stmt, 3, error->text ? error->text : strerror(error->code));
+	mk_bind_text(stmt, 4, error->detail);
+	mk_bind_int(stmt, 5, mk_now_real() + rest);
+	r = mk_exec(call, stmt);
+	if (r < 0 || row->refused) /* it was told the day before */
+		return r;
+	kept.refused = error->code;
+	return tell(call, conn, &(struct mk_outs){&kept, 1}, error);
+}
+
 struct refused {
 	const struct mk_outs *rows;
 	const struct mk_error *error;
+	bool is_kept; /* a file */
 };
 
 static int write_refused(struct mk_call *call, struct mk_conn *conn, void *arg)
@@ -234,14 +266,25 @@ static int write_refused(struct mk_call *call, struct mk_conn *conn, void *arg)
 
 	if (r <= 0)
 		return r;
-	r = mk_out_undo(call, conn, rows, refused->error, wanted >= mk_now_real());
+	bool asker = wanted >= mk_now_real();
+
+	if (!refused->is_kept)
+		r = mk_out_undo(call, conn, rows, refused->error, asker);
+	else if (asker) /* it goes when he has heard it */
+		r = keep_for_asker(call, conn, rows->v[0].id, refused->error);
+	else
+		r = keep_file(call, conn, &rows->v[0], refused->error);
 	return r < 0 ? r : mk_out_answered(call, conn, rows->v);
 }
 
 int mk_outbox_refused(struct mk_call *call, struct mantik *m, const struct mk_outs *rows,
 		      const struct mk_error *error)
 {
-	struct refused refused = {rows, error};
+	struct refused refused = {
+		.rows = rows,
+		.error = error,
+		.is_kept = rows->v[0].verb == MK_OUT_FILE && mk_upload_is_kept(m, rows->v[0].value),
+	};
 
 	return mk_domain_write(call, m, MK_DURABLE, write_refused, &refused);
 }
@@ -275,7 +318,8 @@ static int write_unclaimed(struct mk_call *call, struct mk_conn *conn, void *arg
 					       .text = (char *)mk_col_text(stmt, 6),
 					       .detail = (char *)mk_col_text(stmt, 7)};
 
-		r = tell(call, conn, &(struct mk_outs){&row, 1}, &error);
+		r = row.verb == MK_OUT_FILE ? keep_file(call, conn, &row, &error)
+					    : tell(call, conn, &(struct mk_outs){&row, 1}, &error);
 		if (r < 0)
 			return r;
 	}

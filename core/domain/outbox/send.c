@@ -320,8 +320,9 @@ static int must_wait(struct mk_call *call, const struct sending *s, const struct
 {
 	static const char sql[] =
 		"SELECT 1 FROM runs r WHERE experiment_id = ?1 AND (EXISTS (SELECT 1 FROM outbox WHERE"
-		" object = 'run:' || r.id AND id < ?2 AND code = 0) OR EXISTS (SELECT 1 FROM uploads"
-		" WHERE run_id = r.id AND sent = 0)) LIMIT 1";
+		" object = 'run:' || r.id AND id < ?2 AND code = 0) OR EXISTS (SELECT 1 FROM uploads u"
+		" JOIN outbox o ON o.object = 'file:' || u.id WHERE u.run_id = r.id AND u.sent = 0"
+		" AND o.refused = 0)) LIMIT 1";
 	struct mk_conn *conn;
 	int64_t one;
 	int r;
@@ -345,8 +346,6 @@ static int refuse(struct mk_call *call, struct sending *s, const struct mk_outs 
 	call->error = (struct mk_error){};
 	error.code = -r;
 	r = mk_outbox_refused(call, s->m, rows, &error);
-	if (r == 0 && rows->v[0].verb == MK_OUT_FILE)
-		mk_upload_forget(s->m, rows->v[0].value);
 	free(error.text);
 	free(error.remote);
 	free(error.detail);

@@ -15,8 +15,8 @@
 /* Rows of an object, a key and a verb have one path. */
 static const char groups[] =
 	"SELECT object, verb, key, project_id, count(*), min(created), max(tries),"
-	" ifnull(max(text), (SELECT text FROM outbox_away a WHERE a.project_id = o.project_id))"
-	" FROM outbox o WHERE code = 0 GROUP BY object, verb, key ORDER BY min(id)";
+	" ifnull(max(text), (SELECT text FROM outbox_away a WHERE a.project_id = o.project_id)),"
+	" max(refused) FROM outbox o WHERE code = 0 GROUP BY object, verb, key ORDER BY min(id)";
 
 static struct mk_out group_row(struct mk_stmt *stmt)
 {
@@ -60,6 +60,7 @@ int mk_unsent_list(struct mk_call *call, struct mantik *m, const char *path, mk_
 				      .since = mk_col_int(stmt, 5),
 				      .tries = mk_col_int(stmt, 6),
 				      .text = mk_col_text(stmt, 7),
+				      .refused = mk_col_int(stmt, 8) != 0,
 			      });
 	}
 	return r;
@@ -73,7 +74,8 @@ static int put_line(void *arg, const struct mk_unsent *unsent)
 	mk_time_text(unsent->since, true, when);
 	(void)mk_buf_printf(out, "%s\t", when);
 	mk_tsv_put(out, unsent->path);
-	(void)mk_buf_printf(out, "\t%lld\t%lld\t", (long long)unsent->n, (long long)unsent->tries);
+	(void)mk_buf_printf(out, "\t%lld\t%lld\t%s", (long long)unsent->n, (long long)unsent->tries,
+			    unsent->refused ? "refused: " : "");
 	mk_tsv_put(out, unsent->text);
 	return mk_buf_putc(out, '\n');
 }
@@ -103,7 +105,7 @@ static int give_up(struct mk_call *call, struct mk_conn *conn, const struct mk_o
 	if (r < 0 || !rows.n) /* it went with what was given up before */
 		return r;
 	for (size_t i = 0; i < rows.n; i++) {
-		asked |= rows.v[i].asked > 0 || rows.v[i].tries > 0;
+		asked |= !rows.v[i].refused && (rows.v[i].asked > 0 || rows.v[i].tries > 0);
 		if (group->verb == MK_OUT_FILE)
 			r = mk_list_add(&giving->files, rows.v[i].value);
 		if (r < 0)

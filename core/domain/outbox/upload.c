@@ -394,6 +394,13 @@ void mk_upload_forget(struct mantik *m, const char *file)
 	(void)unlink(path);
 }
 
+bool mk_upload_is_kept(struct mantik *m, const char *file)
+{
+	_cleanup_free_ char *path = mk_strf("%s/uploads/%s", m->data_dir, file);
+
+	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+}
+
 int mk_upload_send(struct mk_call *call, struct mantik *m, int64_t id)
 {
 	_cleanup_(sending_free) struct sending s = {};

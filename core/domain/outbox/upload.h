@@ -5,7 +5,9 @@
  *	waiting (sent = 0)   <data>/uploads/<file> holds the bytes; shown and read from there
  *	sent                 the store has it; the row stands in for the listings that were asked
  *	                     for before, and goes with the first that was asked for after
- *	refused              row and file are gone
+ *	refused              while its writer waits: its close fails, then row and file are gone.
+ *	                     Later: it stays as it waited (outbox.h: `refused`), for the close said
+ *	                     that it is safe
  */
 #ifndef MK_UPLOAD_H
 #define MK_UPLOAD_H
@@ -34,9 +36,11 @@ int mk_upload_open(struct mk_call *call, struct mantik *m, const char *file,
 
 /* Sends one; of one that was sent or is gone: 0. The result is that of tracking.h's put. */
 int mk_upload_send(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
-/* It was refused for good: in the transaction that says so, and after it. */
+/* It ends unsent: in the transaction that says so, and after it. */
 int mk_upload_out_take_back(struct mk_call *call, struct mk_conn *conn, int64_t id) _must_check_;
 void mk_upload_forget(struct mantik *m, const char *file);
+/* Its bytes are here. */
+bool mk_upload_is_kept(struct mantik *m, const char *file);
 /* Where it is in the tree. */
 int mk_upload_out_path(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		       struct mk_buf *ret) _must_check_;
