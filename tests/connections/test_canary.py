@@ -279,8 +279,7 @@ def test_no_secret_is_anywhere_in_plain(platform, key, tmp_path):
 
 def core_free(platform, canaries, everywhere):
     """The mount dies of a signal that dumps core: it may not, and nobody may trace it."""
-    daemon = next(pid for pid in platform.processes()
-                  if os.readlink(f"/proc/{pid}/exe").endswith("mantikfs"))
+    daemon = platform.daemons("mantikfs")[0]
     limits = read(f"/proc/{daemon}/limits")
     assert [line.split()[4] for line in limits.splitlines() if "core file size" in line] == ["0"]
     before = set(os.listdir(platform.dir)) | set(os.listdir("/"))

@@ -37,26 +37,13 @@ def child_of(engine):
     return rows[0]["status"] if rows else None
 
 
-def mantikds(platform):
-    found = []
-    for pid in platform.processes():
-        try:
-            with open(f"/proc/{pid}/cmdline") as f:
-                line = f.read()
-        except OSError:
-            continue
-        if line.split("\0")[0].endswith("mantikd") and "--shepherd" not in line:
-            found.append(pid)
-    return found
-
-
 def test_a_job_rings_the_mantikd_that_runs_it(engine, platform):
     """A job has no XDG_RUNTIME_DIR: the doorbell is found all the same, and no second one comes."""
     submit = child_spec(platform, "true")
     run = engine.submit(f"{submit}; sleep 1000")
     daemon = engine.daemon()
     wait_for(lambda: child_of(engine) == 2, f"the child to end; {run.file('stderr')}", 8)
-    assert mantikds(platform) == [daemon.pid]
+    assert platform.daemons("mantikd") == [daemon.pid]
     run.cancel()
     assert run.wait() == "KILLED"
 
@@ -77,7 +64,7 @@ def test_a_cancel_does_not_reach_a_mantikd_that_the_job_started(engine, platform
         assert "/mantik-" not in f.read()
     run.cancel()
     assert run.wait() == "KILLED"
-    wait_for(lambda: mantikds(platform) == [pid], "who came second to have gone")
+    wait_for(lambda: platform.daemons("mantikd") == [pid], "who came second to have gone")
     assert holder(platform) == pid
 
 

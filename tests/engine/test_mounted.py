@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole runs through a mount or the command line, with real specs: modules, mounts that come and go."""
-import contextlib
 import os
 
 import pytest
@@ -73,13 +72,6 @@ def test_one_point_an_epoch_whatever_happens_to_mount_and_mantikd(platform):
         for epoch in epochs:
             open(f"{platform.dir}/go{epoch}", "w").close()
 
-    def mantikd():
-        for pid in platform.processes():
-            with open(f"/proc/{pid}/cmdline") as f:
-                line = f.read().split("\0")
-            if line[0].endswith("mantikd") and "--data" in line:
-                yield pid
-
     with platform.mount() as where:
         run = submit(platform, project(platform, where, repo), "experiment: e\n")
         go(1, 2)
@@ -88,8 +80,7 @@ def test_one_point_an_epoch_whatever_happens_to_mount_and_mantikd(platform):
     record = os.path.join(platform.data, "runs")
     out = os.path.join(record, os.listdir(record)[0], "stdout")
     wait_for(lambda: text(out).count("epoch") == 6, "epoch 6")
-    for pid in mantikd():
-        os.kill(pid, 9)
+    platform.kill_daemons("mantikd")
     go(6)
     with platform.mount() as where:
         wait_for(lambda: text(run, "logs/stdout").count("epoch") == 7, "epoch 7")
@@ -111,17 +102,6 @@ def test_a_cancel_through_the_mount(platform):
         assert "\nreason: cancelled\n" in text(run, "info.yaml")
 
 
-def pids(platform):
-    """mantikd's that work, not those that watch over a job."""
-    found = []
-    for pid in platform.processes():
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as f:
-            line = f.read().split("\0")
-            if line[0].endswith("mantikd") and "--data" in line:
-                found.append(pid)
-    return found
-
-
 @pytest.mark.parametrize("by", ["cat wait", "mantikctl wait"])
 def test_who_waits_for_a_run_keeps_it_going(platform, by):
     """mantikd is killed while the environment is built: no job is there whose end could bring it back."""
@@ -133,8 +113,7 @@ def test_who_waits_for_a_run_keeps_it_going(platform, by):
         wait_for(lambda: "building the environment" in text(run, "logs/submission"), "the build")
         waiter = platform.start(*(["cat", run + "/wait"] if by == "cat wait" else
                                   [program("mantikctl"), "wait", os.path.basename(run)]))
-        for pid in wait_for(lambda: pids(platform), "mantikd"):
-            os.kill(pid, 9)
+        wait_for(lambda: platform.kill_daemons("mantikd"), "mantikd")
         assert text(run, "logs/submission").count("building") == 1
         assert waiter.communicate(timeout=120)[0] == "FINISHED\n", text(run, "info.yaml") + text(run, "logs/submission")
         assert text(run, "logs/stdout") == "ran\n"
@@ -150,11 +129,8 @@ def test_who_follows_a_live_file_brings_mantikd_back(platform):
         wait_for(lambda: os.path.exists(f"{run}/metrics/loss"), "the first point")
         for file in ("logs/stdout", "metrics/loss"):
             follower = platform.start("tail", "-s", "0.1", "-f", f"{run}/{file}")
-            killed = wait_for(lambda: pids(platform), "mantikd")
-            for pid in killed:
-                with contextlib.suppress(ProcessLookupError):  # one that was only to fork
-                    os.kill(pid, 9)
-            wait_for(lambda: set(pids(platform)) - set(killed), f"mantikd again for who follows {file}", 60)
+            killed = wait_for(lambda: platform.kill_daemons("mantikd"), "mantikd")
+            wait_for(lambda: set(platform.daemons("mantikd")) - set(killed), f"mantikd again for who follows {file}", 60)
             follower.kill()
             follower.communicate()
         platform.sh(f"echo cancel > {run}/ctl")

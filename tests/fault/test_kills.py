@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at random moments: no acknowledged run is lost, none runs twice, a running job goes on and
 its log is complete."""
-import contextlib
 import os
 import random
 import re
@@ -10,34 +9,9 @@ import time
 
 import pytest
 
-from mantik import program, wait_for
+from mantik import wait_for
 
 KILLS = 1000 if os.environ.get("MANTIK_TEST_FULL") else 200
-
-
-def daemons(platform):
-    """mantikd's that work things off; not the shepherds, who belong to their jobs."""
-    out = []
-    for pid in platform.processes():
-        try:
-            if not os.readlink(f"/proc/{pid}/exe").endswith("/mantikd"):
-                continue
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if b"shepherd" in f.read():
-                    continue
-        except OSError:
-            continue
-        out.append(pid)
-    return out
-
-
-def kill_daemons(platform, with_signal=signal.SIGKILL):
-    n = 0
-    for pid in daemons(platform):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, with_signal)
-            n += 1
-    return n
 
 
 def statuses(platform, project):
@@ -67,7 +41,7 @@ def test_kills_at_random_lose_nothing_and_run_nothing_twice(platform):
                 f.seek(0)
                 acknowledged.append(f.read().strip())
             time.sleep(rng.random() * 0.05)
-            killed += kill_daemons(platform)
+            killed += len(platform.kill_daemons("mantikd"))
         print(f"{killed} kills, {len(acknowledged)} runs")
         assert killed >= KILLS, "too slow to be killed that often"
         platform.ctl("status")
@@ -89,7 +63,6 @@ def test_kills_at_random_lose_nothing_and_run_nothing_twice(platform):
 
 
 def test_a_running_job_survives_daemon_and_mount(platform):
-    mantikfs = program("mantikfs")
     with platform.mount() as where:
         os.mkdir(where + "/projects/p")
         with open(where + "/projects/p/runs/new", "w+") as f:
@@ -99,11 +72,8 @@ def test_a_running_job_survives_daemon_and_mount(platform):
             run = f.read().strip()
         here = f"{where}/projects/p/runs/{run}"
         wait_for(lambda: open(here + "/logs/stdout").read().startswith("1\n"), "the first line")
-        kill_daemons(platform)
-        for pid in platform.processes():
-            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-                if os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(mantikfs):
-                    os.kill(pid, signal.SIGKILL)
+        platform.kill_daemons("mantikd")
+        platform.kill_daemons("mantikfs")
         platform.unmount(where)
     time.sleep(0.5)
     with platform.mount() as where:
@@ -127,7 +97,7 @@ def test_unmount_and_remount_while_it_logs(platform, signal_name):
             run = f.read().strip()
         metric = f"{where}/projects/p/runs/{run}/metrics/loss"
         wait_for(lambda: os.path.exists(metric) and len(open(metric).readlines()) >= 3, "epoch 3")
-    kill_daemons(platform, getattr(signal, signal_name))
+    platform.kill_daemons("mantikd", getattr(signal, signal_name))
     time.sleep(0.7)
     with platform.mount() as where:
         here = f"{where}/projects/p/runs/{run}"

@@ -6,12 +6,10 @@ import contextlib
 import http.server
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
 import threading
-import time
 
 import pytest
 from mantik import BUILD, TOP, wait_for

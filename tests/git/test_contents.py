@@ -9,7 +9,6 @@ import time
 
 import pytest
 import remotes
-from mantik import wait_for
 from remotes import code
 
 

@@ -173,6 +173,25 @@ class Platform:
                 found.append(int(pid))
         return found
 
+    def daemons(self, name):
+        """Pids of its mantikfs or mantikd: no shepherds, who belong to their jobs. Who ends meanwhile
+        is none of them."""
+        found = []
+        for pid in self.processes():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().split(b"\0")
+                if os.path.basename(words[0]) == name.encode() and b"--shepherd" not in words:
+                    found.append(pid)
+        return found
+
+    def kill_daemons(self, name, with_signal=signal.SIGKILL):
+        """daemons(), and each that was there got the signal."""
+        pids = self.daemons(name)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, with_signal)
+        return pids
+
     def end(self):
         for where in self.mounts():
             self.unmount(where)

@@ -103,7 +103,6 @@ class Ours:
 
     def start(self):
         address = os.path.join(self.platform.data, "serve.address")
-        before = os.stat(address).st_mtime_ns if os.path.exists(address) else 0
         for folder in (self.platform.data, self.platform.config, self.platform.cache):
             os.makedirs(folder, mode=0o700, exist_ok=True)
         log = open(os.path.join(self.platform.logs, "mantikd"), "a")

@@ -10,7 +10,6 @@ import collections
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import threading
 import time

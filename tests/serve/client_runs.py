@@ -4,7 +4,6 @@ back, without what differs from server to server."""
 import math
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 T = 1_700_000_000_000

@@ -319,7 +319,8 @@ def test_the_server_is_away(writer, source):
         # nobody of ours is left, and the mount is another one: all of it is still there
         writer.leave()
         for pid in writer.platform.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not writer.platform.processes(), "everybody to be gone")
         writer.enter()
         assert len(writer.waiting()) == before

@@ -63,12 +63,7 @@ class World(Mounted):
 
     def process(self, name="mantikd"):
         """Its pid, or None."""
-        for pid in self.platform.processes():
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    if os.path.basename(f.read().split(b"\0")[0]) == name.encode():
-                        return pid
-        return None
+        return next(iter(self.platform.daemons(name)), None)
 
 
 @pytest.fixture(scope="module")
