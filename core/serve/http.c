@@ -411,8 +411,10 @@ static void no_log(void *cls, const char *fmt, va_list ap)
 
 int serve_http_start(struct mk_call *call, struct serve *serve, int fd)
 {
+	/* Not its epoll: 0.9.75 takes a piece that fills no buffer for all there is, and never hears of
+	 * the end of a connection that came with it. */
 	serve->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+		MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
 		NULL, heard, serve, MHD_OPTION_EXTERNAL_LOGGER, no_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)POLL_THREADS,
 		MHD_OPTION_CONNECTION_LIMIT, serve->limits.connections,
