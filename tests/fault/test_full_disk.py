@@ -81,6 +81,7 @@ def test_a_log_on_a_full_disk_fails_the_write_of_the_job_not_the_platform(small)
         here = f"{where}/projects/p/runs/{run}"
         wait_for(lambda: os.path.getsize(here + "/logs/stdout") > 1 << 20, "a log", 30)
         wait_for(lambda: os.statvfs(small.data).f_bavail < 16, "the disk to be full", 30)
+        wait_for(lambda: not small.daemons("head"), "the job to meet it", 30)
         assert open(here + "/status").read() in ("RUNNING\n", "FAILED\n")
         os.truncate(os.path.join(small.data, "runs", os.listdir(small.data + "/runs")[0], "stdout"), 0)
         wait_for(lambda: open(here + "/status").read() == "FAILED\n", "the run to be FAILED", 30)

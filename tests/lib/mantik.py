@@ -174,8 +174,8 @@ class Platform:
         return found
 
     def daemons(self, name):
-        """Pids of its mantikfs or mantikd: no shepherds, who belong to their jobs. Who ends meanwhile
-        is none of them."""
+        """Pids of a program, its mantikfs or mantikd (no shepherds, who belong to their jobs) or what
+        a job runs. Who ends meanwhile is none of them."""
         found = []
         for pid in self.processes():
             with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
