@@ -4,6 +4,7 @@ back, without what differs from server to server."""
 import math
 
 import mlflow
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 T = 1_700_000_000_000
