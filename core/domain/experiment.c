@@ -47,6 +47,8 @@ static const struct mk_noun noun = {
 	.get = SELECT "WHERE id = ?1",
 	.make = "INSERT INTO experiments (project_id, name, created, changed)"
 		" SELECT id, ?2, ?3, ?3 FROM projects WHERE id = ?1 AND deleted = 0",
+	.restore = "UPDATE experiments SET deleted = 0 WHERE project_id = ?1 AND name = ?2"
+		   " AND deleted > 0 AND remote_id IS NULL RETURNING id",
 	.rename = "UPDATE experiments SET name = ?2, changed = max(changed + 1, ?3) WHERE id = ?1",
 	.look = "SELECT touched OR EXISTS (SELECT 1 FROM runs WHERE experiment_id = ?1), project_id"
 		" FROM experiments WHERE id = ?1",
@@ -110,65 +112,25 @@ int mk_experiment_get(struct mk_call *call, struct mantik *m, int64_t id, struct
 	return mk_noun_get(call, m, &noun, id, ret);
 }
 
-struct back {
-	int64_t project_id;
-	const char *name;
-	int64_t id; /* 0: there is no deleted one of this name */
-};
-
-/* MLflow's API deletes experiments, and their names stay taken: who makes one of that name here
- * wants it back. Its deleted runs are in runs/deleted/ as before. */
-static int bring_back(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	struct back *back = arg;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "UPDATE experiments SET deleted = 0 WHERE project_id = ?1 AND name = ?2"
-			   " AND deleted > 0 AND remote_id IS NULL RETURNING id",
-			   &stmt);
-
-	back->id = 0;
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, back->project_id);
-	mk_bind_text(stmt, 2, back->name);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r;
-	back->id = mk_col_int(stmt, 0);
-	mk_rewind(stmt);
-	r = mk_experiment_touch(call, conn, back->id, true);
-	return r < 0 ? r : mk_project_touch(call, conn, back->project_id, true);
-}
-
 int mk_experiment_make(struct mk_call *call, struct mantik *m, int64_t project_id, const char *name,
 		       int64_t *ret_id)
 {
-	struct back back = {.project_id = project_id, .name = name};
 	int r = mk_store_experiment_make(call, m, project_id, name, ret_id);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = mk_domain_write(call, m, MK_DURABLE, bring_back, &back);
-	if (r < 0)
-		return r;
-	if (!back.id)
-		return mk_noun_make(call, m, &noun, project_id, name, ret_id);
-	*ret_id = back.id;
-	return 0;
+	return mk_noun_make(call, m, &noun, project_id, name, ret_id);
 }
 
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 			 const char *name, int64_t *ret_id)
 {
-	struct back back = {.project_id = project_id, .name = name};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = bring_back(call, conn, &back);
+	int r = mk_prepare(call, conn,
+			   "SELECT id FROM experiments WHERE project_id = ?1 AND name = ?2"
+			   " AND deleted = 0",
+			   &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "SELECT id FROM experiments WHERE project_id = ?1 AND name = ?2",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, project_id);

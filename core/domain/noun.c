@@ -51,12 +51,36 @@ static int exec_named(struct mk_call *call, struct mk_stmt *stmt, const struct e
 			    : r;
 }
 
+/* 1: edit->id is back; 0: no deleted one has this name. */
+static int bring_back(struct mk_call *call, struct mk_conn *conn, struct edit *edit)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = edit->noun->restore ? mk_prepare(call, conn, edit->noun->restore, &stmt) : 0;
+
+	if (r < 0 || !edit->noun->restore)
+		return r;
+	mk_bind_int(stmt, 1, edit->project_id);
+	mk_bind_text(stmt, 2, edit->name);
+	r = mk_step(call, stmt);
+	if (r <= 0)
+		return r;
+	edit->id = mk_col_int(stmt, 0);
+	mk_rewind(stmt);
+	r = edit->noun->renamed(call, conn, edit->id);
+	if (r == 0 && edit->project_id)
+		r = mk_project_touch(call, conn, edit->project_id, true);
+	return r < 0 ? r : 1;
+}
+
 static int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	struct edit *edit = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, edit->noun->make, &stmt);
+	int r = bring_back(call, conn, edit);
 
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = mk_prepare(call, conn, edit->noun->make, &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, edit->project_id);

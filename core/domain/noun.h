@@ -13,6 +13,7 @@ struct mk_noun {
 	const char *find;      /* ?1 project (0: it is one), ?2 name */
 	const char *get;       /* ?1 id */
 	const char *make;      /* ?1 project, ?2 name, ?3 now; no row: there is no such project */
+	const char *restore;   /* ?1 project, ?2 name: a deleted one comes back, a row: its id; or NULL */
 	const char *rename;    /* ?1 id, ?2 name, ?3 now */
 	const char *look;      /* ?1 id: whether something was put in since mkdir, project or 0 */
 	const char *remove;    /* ?1 id */
@@ -20,7 +21,7 @@ struct mk_noun {
 	bool in_tables;	       /* runs.tsv of the project shows its name */
 	/* A row of find and get; the texts of *ret are its own. */
 	void (*copy)(struct mk_stmt *stmt, void *ret);
-	/* Renamed: mk_db_changed() and whatever else shows the name, but for its project. */
+	/* Renamed, or back: mk_db_changed() and whatever else shows the name, but for its project. */
 	int (*renamed)(struct mk_call *call, struct mk_conn *conn, int64_t id);
 };
 
@@ -29,6 +30,7 @@ int mk_noun_find(struct mk_call *call, struct mantik *m, const struct mk_noun *n
 		 int64_t project_id, const char *name, void *ret) _must_check_;
 int mk_noun_get(struct mk_call *call, struct mantik *m, const struct mk_noun *noun, int64_t id,
 		void *ret) _must_check_;
+/* Who makes one of the name of a deleted one gets that; what was in it stays deleted. */
 int mk_noun_make(struct mk_call *call, struct mantik *m, const struct mk_noun *noun,
 		 int64_t project_id, const char *name, int64_t *ret_id) _must_check_;
 int mk_noun_remove(struct mk_call *call, struct mantik *m, const struct mk_noun *noun,

@@ -42,6 +42,8 @@ static const struct mk_noun noun = {
 	.find = SELECT "WHERE name = ?2 AND deleted = 0",
 	.get = SELECT "WHERE id = ?1",
 	.make = "INSERT INTO projects (name, created, changed) VALUES (?2, ?3, ?3)",
+	.restore = "UPDATE projects SET deleted = 0 WHERE ?1 = 0 AND name = ?2 AND deleted > 0"
+		   " RETURNING id",
 	.rename = "UPDATE projects SET name = ?2, changed = max(changed + 1, ?3) WHERE id = ?1",
 	.look = "SELECT touched OR EXISTS (SELECT 1 FROM experiments WHERE project_id = ?1)"
 		" OR EXISTS (SELECT 1 FROM repositories WHERE project_id = ?1)"
@@ -103,56 +105,18 @@ int mk_project_find_deleted(struct mk_call *call, struct mantik *m, const char *
 	return mk_noun_find(call, m, &deleted, 0, name, ret);
 }
 
-struct back {
-	const char *name;
-	int64_t id; /* 0: there is no deleted one of this name */
-};
-
-/* Who makes one of the name of a deleted one wants it back; what was in it stays deleted. */
-static int bring_back(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	struct back *back = arg;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "UPDATE projects SET deleted = 0 WHERE name = ?1 AND deleted > 0"
-			   " RETURNING id",
-			   &stmt);
-
-	back->id = 0;
-	if (r < 0)
-		return r;
-	mk_bind_text(stmt, 1, back->name);
-	r = mk_step(call, stmt);
-	if (r <= 0)
-		return r;
-	back->id = mk_col_int(stmt, 0);
-	mk_rewind(stmt);
-	return mk_project_touch(call, conn, back->id, true);
-}
-
 int mk_project_make(struct mk_call *call, struct mantik *m, const char *name, int64_t *ret_id)
 {
-	struct back back = {.name = name};
-	int r = mk_domain_write(call, m, MK_DURABLE, bring_back, &back);
-
-	if (r < 0)
-		return r;
-	if (!back.id)
-		return mk_noun_make(call, m, &noun, 0, name, ret_id);
-	*ret_id = back.id;
-	return 0;
+	return mk_noun_make(call, m, &noun, 0, name, ret_id);
 }
 
 int mk_project_ensure(struct mk_call *call, struct mk_conn *conn, const char *name,
 		      int64_t *ret_id)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	struct back back = {.name = name};
-	int r = bring_back(call, conn, &back);
+	int r = mk_prepare(call, conn,
+			   "SELECT id, connection FROM projects WHERE name = ? AND deleted = 0", &stmt);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, "SELECT id, connection FROM projects WHERE name = ?",
-			       &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_text(stmt, 1, name);
