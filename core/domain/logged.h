@@ -76,6 +76,8 @@ int mk_harvest_advance(struct mk_call *call, struct mk_conn *conn, int64_t run_i
 enum { MK_MINUS_LAST = 1, MK_MINUS_MIN = 2, MK_MINUS_MAX = 4 };
 bool mk_is_minus_zero(double value);
 void mk_bind_value(struct mk_stmt *stmt, int i, double value);
+/* The mark of one value: 1, or NULL. */
+void mk_bind_minus(struct mk_stmt *stmt, int i, double value);
 double mk_col_value(struct mk_stmt *stmt, int i);
 /* minus: the column of the mark, and the bits of it that count; looked at if the value is 0. */
 double mk_col_value_minus(struct mk_stmt *stmt, int i, int minus, int64_t bits);

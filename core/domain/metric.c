@@ -105,6 +105,14 @@ void mk_bind_value(struct mk_stmt *stmt, int i, double value)
 		mk_bind_double(stmt, i, value);
 }
 
+void mk_bind_minus(struct mk_stmt *stmt, int i, double value)
+{
+	if (mk_is_minus_zero(value))
+		mk_bind_int(stmt, i, 1);
+	else
+		mk_bind_null(stmt, i);
+}
+
 double mk_col_value(struct mk_stmt *stmt, int i)
 {
 	return mk_col_null(stmt, i) ? NAN : mk_col_double(stmt, i);

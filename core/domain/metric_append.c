@@ -342,10 +342,7 @@ static int insert_points(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		mk_bind_value(stmt, 4, points[i].point.value);
 		mk_bind_int(stmt, 5, points[i].point.time);
 		mk_bind_int(stmt, 6, points[i].late);
-		if (mk_is_minus_zero(points[i].point.value))
-			mk_bind_int(stmt, 7, 1);
-		else
-			mk_bind_null(stmt, 7);
+		mk_bind_minus(stmt, 7, points[i].point.value);
 		r = mk_step(call, stmt);
 		mk_rewind(stmt);
 	}

@@ -139,10 +139,7 @@ static int put_points(struct mk_call *call, struct mk_flight *flight, struct mk_
 		mk_bind_int(insert, 3, points[i].step);
 		mk_bind_value(insert, 4, points[i].value);
 		mk_bind_int(insert, 5, points[i].time);
-		if (mk_is_minus_zero(points[i].value))
-			mk_bind_int(insert, 6, 1);
-		else
-			mk_bind_null(insert, 6);
+		mk_bind_minus(insert, 6, points[i].value);
 		r = mk_step(call, insert);
 		mk_rewind(insert);
 		if (i % SIGN_OF_LIFE == 0)

@@ -123,10 +123,7 @@ static int put_model_point(struct mk_call *call, struct mk_conn *conn, int64_t r
 	mk_bind_value(stmt, 6, metric->point.value);
 	mk_bind_text(stmt, 7, metric->dataset_name ? metric->dataset_name : "");
 	mk_bind_text(stmt, 8, metric->dataset_digest ? metric->dataset_digest : "");
-	if (mk_is_minus_zero(metric->point.value))
-		mk_bind_int(stmt, 9, 1);
-	else
-		mk_bind_null(stmt, 9);
+	mk_bind_minus(stmt, 9, metric->point.value);
 	return mk_exec(call, stmt);
 }
 
