@@ -16,6 +16,7 @@
 #include "connect/tracking/tracking.h"
 #include "domain/domain.h"
 #include "domain/index/index.h"
+#include "domain/outbox/change.h"
 #include "domain/outbox/model_out.h"
 
 static const char name[] = "model.yaml"; /* what errors begin with */
@@ -356,27 +357,13 @@ int mk_model_out_apply(struct mk_call *call, struct mk_conn *conn, const struct 
 	return set(call, conn, row, row->value);
 }
 
-/* Unless something later of the same thing is on top: it then will not find this one below it. */
 int mk_model_out_take_back(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "UPDATE outbox SET before = ?4 WHERE id = (SELECT min(id) FROM outbox"
-			   " WHERE object = ?1 AND id > ?2 AND key = ?3 AND code = 0"
-			   " AND (verb = ?5 OR (verb IN (?6, ?7) AND ?5 IN (?6, ?7))))",
-			   &stmt);
+	int r = mk_out_is_covered(call, conn, row);
 
-	if (r < 0)
-		return r;
-	mk_bind_text(stmt, 1, row->object);
-	mk_bind_int(stmt, 2, row->id);
-	mk_bind_text(stmt, 3, row->key);
-	mk_bind_text(stmt, 4, row->before);
-	mk_bind_int(stmt, 5, row->verb);
-	mk_bind_int(stmt, 6, MK_OUT_ALIAS_SET);
-	mk_bind_int(stmt, 7, MK_OUT_ALIAS_REMOVE);
-	r = mk_exec(call, stmt);
-	return r < 0 || mk_rows_changed(conn) ? r : set(call, conn, row, row->before);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return set(call, conn, row, row->before);
 }
 
 int mk_model_out_written(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)

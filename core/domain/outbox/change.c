@@ -80,6 +80,43 @@ int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_
 	return r < 0 || verb != MK_OUT_EXPERIMENT_TAG ? r : mk_goal_follow_tags(call, conn, row->of);
 }
 
+/* The other verb of the same thing, if there are two. */
+static enum mk_out_verb counterpart(enum mk_out_verb verb)
+{
+	switch ((int)verb) {
+	case MK_OUT_TAG:
+		return MK_OUT_TAG_REMOVE;
+	case MK_OUT_TAG_REMOVE:
+		return MK_OUT_TAG;
+	case MK_OUT_ALIAS_SET:
+		return MK_OUT_ALIAS_REMOVE;
+	case MK_OUT_ALIAS_REMOVE:
+		return MK_OUT_ALIAS_SET;
+	}
+	return verb;
+}
+
+int mk_out_is_covered(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   "UPDATE outbox SET before = ?4 WHERE id = (SELECT min(id) FROM outbox"
+			   " WHERE object = ?1 AND id > ?2 AND key = ?3 AND code = 0"
+			   " AND verb IN (?5, ?6))",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_text(stmt, 1, row->object);
+	mk_bind_int(stmt, 2, row->id);
+	mk_bind_text(stmt, 3, row->key);
+	mk_bind_text(stmt, 4, row->before);
+	mk_bind_int(stmt, 5, row->verb);
+	mk_bind_int(stmt, 6, counterpart(row->verb));
+	r = mk_exec(call, stmt);
+	return r < 0 ? r : mk_rows_changed(conn) > 0;
+}
+
 int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *name)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the three files of the outbox that change the mirror share: change.c, points.c,
- * refused.c. All of it inside transactions. */
+/* What the files share that change the mirror for a row of the outbox, and take it back: change.c,
+ * points.c, refused.c, unsent.c, the models' and the index. All of it inside transactions. */
 #ifndef MK_OUTBOX_CHANGE_H
 #define MK_OUTBOX_CHANGE_H
 
@@ -18,6 +18,9 @@ int mk_out_answered(struct mk_call *call, struct mk_conn *conn,
 /* value: NULL none */
 int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
 		    const char *value) _must_check_;
+/* A row is taken back: 1 a later unsent change of the same thing is on top, and will not find this one
+ * below it; 0 there is none, what was before has to be there again. */
+int mk_out_is_covered(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row) _must_check_;
 int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		    const char *name) _must_check_;
 /* A run, or an experiment. time: 0 it is not deleted */

@@ -75,27 +75,12 @@ int mk_out_path(struct mk_call *call, struct mk_conn *conn, const struct mk_out 
 
 /* --- what was there before ------------------------------------------------------------------- */
 
-/* A later unsent change of the same thing is on top: it will not find this one below it. Else what
- * was there before is there again. */
 static int restore_before(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "UPDATE outbox SET before = ?4 WHERE id = (SELECT min(id) FROM outbox"
-			   " WHERE object = ?1 AND id > ?2 AND key = ?3 AND code = 0"
-			   " AND (verb = ?5 OR (verb IN (2, 3) AND ?5 IN (2, 3))))",
-			   &stmt);
+	int r = mk_out_is_covered(call, conn, row);
 
-	if (r < 0)
-		return r;
-	mk_bind_text(stmt, 1, row->object);
-	mk_bind_int(stmt, 2, row->id);
-	mk_bind_text(stmt, 3, row->key);
-	mk_bind_text(stmt, 4, row->before);
-	mk_bind_int(stmt, 5, row->verb);
-	r = mk_exec(call, stmt);
-	if (r < 0 || mk_rows_changed(conn))
-		return r;
+	if (r != 0)
+		return r < 0 ? r : 0;
 	return row->verb == MK_OUT_EXPERIMENT_RENAME ? mk_out_set_name(call, conn, row->of, row->before)
 						     : mk_out_set_pair(call, conn, row, row->before);
 }
