@@ -78,6 +78,35 @@ static int no_model_is_registered(struct mk_call *call, struct mk_conn *conn, in
 		       mk_col_text(stmt, 0));
 }
 
+int mk_experiment_mark(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time)
+{
+	return mk_domain_run(
+		call, conn,
+		"UPDATE experiments SET deleted = iif(?2 AND deleted, deleted, ?2) WHERE id = ?1", id,
+		time);
+}
+
+int mk_experiment_move(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
+		       int64_t since)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_experiment_mark(call, conn, id, time);
+
+	if (r == 0)
+		r = mk_prepare(call, conn,
+			       "UPDATE runs SET deleted = ?2, changed = max(changed + 1, ?4),"
+			       " generation = generation + 1 WHERE experiment_id = ?1"
+			       " AND (deleted > 0) = (?2 = 0) AND (?3 = 0 OR deleted = ?3)",
+			       &stmt);
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	mk_bind_int(stmt, 2, time);
+	mk_bind_int(stmt, 3, since);
+	mk_bind_int(stmt, 4, mk_now_real());
+	return mk_exec(call, stmt);
+}
+
 int mk_deleted_back(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 		    int64_t experiment_id)
 {

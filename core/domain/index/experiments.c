@@ -4,10 +4,11 @@
 #include <string.h>
 #include <strings.h>
 
+#include "domain/delete.h"
 #include "domain/domain.h"
 #include "domain/goal.h"
 #include "domain/index/store.h"
-#include "domain/outbox/change.h"
+#include "domain/outbox/outbox.h"
 
 /* Names are free to be exchanged at the store between two listings: whoever has the wanted one
  * here steps aside until its own line comes. */
@@ -153,7 +154,7 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	if (r > 0)
 		r = put_tags(call, conn, id, experiment);
 	if (r == 0 && experiment->deleted) /* with its runs, which are not asked for any more */
-		r = mk_out_move_experiment(call, conn, id, now, 0);
+		r = mk_experiment_move(call, conn, id, now, 0);
 	if (r == 0)
 		r = mk_outbox_overlay(call, conn, "experiment", id);
 	return r < 0 ? r : mk_experiment_touch(call, conn, id, true);

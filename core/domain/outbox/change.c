@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "domain/delete.h"
 #include "domain/domain.h"
 #include "domain/goal.h"
 #include "domain/outbox/model_out.h"
@@ -136,35 +137,6 @@ int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id, i
 			     id, time);
 }
 
-static int set_experiment_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time)
-{
-	return mk_domain_run(
-		call, conn,
-		"UPDATE experiments SET deleted = iif(?2 AND deleted, deleted, ?2) WHERE id = ?1", id,
-		time);
-}
-
-int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
-			   int64_t since)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = set_experiment_deleted(call, conn, id, time);
-
-	if (r == 0)
-		r = mk_prepare(call, conn,
-			       "UPDATE runs SET deleted = ?2, changed = max(changed + 1, ?4),"
-			       " generation = generation + 1 WHERE experiment_id = ?1"
-			       " AND (deleted <> 0) = (?2 = 0) AND (?3 = 0 OR deleted = ?3)",
-			       &stmt);
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	mk_bind_int(stmt, 2, time);
-	mk_bind_int(stmt, 3, since);
-	mk_bind_int(stmt, 4, mk_now_real());
-	return mk_exec(call, stmt);
-}
-
 int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row)
 {
 	switch (row->verb) {
@@ -181,9 +153,9 @@ int mk_outbox_apply(struct mk_call *call, struct mk_conn *conn, const struct mk_
 	case MK_OUT_EXPERIMENT_RENAME:
 		return mk_out_set_name(call, conn, row->of, row->value);
 	case MK_OUT_EXPERIMENT_DELETE:
-		return mk_out_move_experiment(call, conn, row->of, row->created, 0);
+		return mk_experiment_move(call, conn, row->of, row->created, 0);
 	case MK_OUT_EXPERIMENT_RESTORE:
-		return mk_out_move_experiment(call, conn, row->of, 0, 0);
+		return mk_experiment_move(call, conn, row->of, 0, 0);
 	case MK_OUT_ALIAS_SET:
 	case MK_OUT_ALIAS_REMOVE:
 	case MK_OUT_MODEL_DESCRIBE:
@@ -208,7 +180,7 @@ static int overlay_move(struct mk_call *call, struct mk_conn *conn, const struct
 	int64_t time = row->verb == MK_OUT_EXPERIMENT_DELETE ? row->created : 0;
 
 	return is_run ? mk_out_set_deleted(call, conn, row->of, time)
-		      : set_experiment_deleted(call, conn, row->of, time);
+		      : mk_experiment_mark(call, conn, row->of, time);
 }
 
 int mk_outbox_overlay(struct mk_call *call, struct mk_conn *conn, const char *noun, int64_t id)

@@ -23,14 +23,9 @@ int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_
 int mk_out_is_covered(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row) _must_check_;
 int mk_out_set_name(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		    const char *name) _must_check_;
-/* A run, or an experiment. time: 0 it is not deleted */
+/* A run. time: 0 it is not deleted */
 int mk_out_set_deleted(struct mk_call *call, struct mk_conn *conn, int64_t id,
 		       int64_t time) _must_check_;
-
-/* One that is deleted takes its runs along, and brings back all of them, as MLflow's servers do. `since`:
- * of the deleted ones only those that went then (0: all). */
-int mk_out_move_experiment(struct mk_call *call, struct mk_conn *conn, int64_t id, int64_t time,
-			   int64_t since) _must_check_;
 
 /* refused.c: the file that the row was written to, /projects/p/runs/r.12345678/tags/key. */
 int mk_out_path(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,

@@ -15,6 +15,7 @@
 #include <mantik/name.h>
 
 #include "base/file.h"
+#include "domain/delete.h"
 #include "domain/domain.h"
 #include "domain/outbox/change.h"
 #include "domain/outbox/model_out.h"
@@ -107,9 +108,9 @@ static int take_back(struct mk_call *call, struct mk_conn *conn, const struct mk
 				     " AND id <> ?2",
 				     row->of, row->id);
 	case MK_OUT_EXPERIMENT_DELETE: /* those that went with it */
-		return mk_out_move_experiment(call, conn, row->of, 0, row->created);
+		return mk_experiment_move(call, conn, row->of, 0, row->created);
 	case MK_OUT_EXPERIMENT_RESTORE:
-		return mk_out_move_experiment(call, conn, row->of, mk_now_real(), 0);
+		return mk_experiment_move(call, conn, row->of, mk_now_real(), 0);
 	case MK_OUT_FILE:
 		return mk_upload_out_take_back(call, conn, row->of);
 	case MK_OUT_ALIAS_SET:

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "domain/delete.h"
 #include "domain/domain.h"
 #include "domain/goal.h"
 #include "domain/texts.h"
@@ -209,18 +210,6 @@ static int no_job_lives(struct mk_call *call, struct mk_conn *conn, int64_t id)
 		       mk_status_name((enum mk_status)mk_col_int(stmt, 1)));
 }
 
-static int move_runs(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *sql)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn, sql, &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	mk_bind_int(stmt, 2, mk_now_real());
-	return mk_exec(call, stmt);
-}
-
 static int delete_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	int64_t id = *(const int64_t *)arg;
@@ -232,13 +221,7 @@ static int delete_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r == 0)
 		r = no_job_lives(call, conn, id);
 	if (r == 0)
-		r = move_runs(call, conn, id,
-			      "UPDATE runs SET deleted = ?2, changed = max(changed + 1, ?2),"
-			      " generation = generation + 1 WHERE experiment_id = ?1"
-			      " AND deleted = 0");
-	if (r == 0)
-		r = mk_domain_run(call, conn, "UPDATE experiments SET deleted = ?2 WHERE id = ?1",
-				  id, mk_now_real());
+		r = mk_experiment_move(call, conn, id, mk_now_real(), 0);
 	return r < 0 ? r : changed(call, conn, id, state.project_id);
 }
 
@@ -257,13 +240,7 @@ static int restore_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r == 0 && !state.deleted)
 		return mk_fail(call, ENOENT, "No Experiment with id=%lld exists", (long long)id);
 	if (r == 0)
-		r = move_runs(call, conn, id,
-			      "UPDATE runs SET deleted = 0, changed = max(changed + 1, ?2),"
-			      " generation = generation + 1 WHERE experiment_id = ?1"
-			      " AND deleted > 0");
-	if (r == 0)
-		r = mk_domain_run(call, conn, "UPDATE experiments SET deleted = 0 WHERE id = ?1", id,
-				  0);
+		r = mk_experiment_move(call, conn, id, 0, 0);
 	return r < 0 ? r : changed(call, conn, id, state.project_id);
 }
 
