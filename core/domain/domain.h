@@ -47,6 +47,11 @@ int mk_project_ensure(struct mk_call *call, struct mk_conn *conn, const char *na
 int mk_experiment_ensure(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 			 const char *name, int64_t *ret_id) _must_check_;
 
+/* A tag of it; value: NULL takes it away (mk_rows_changed() tells whether it was there). The goal of its
+ * leaderboard follows by mk_goal_follow_tags(). */
+int mk_experiment_tag_set(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *key,
+			  const char *value) _must_check_;
+
 /* A name in runs/ nobody has: more digits of the uid until it is free. *dir is replaced. */
 int mk_run_choose_dir(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 		      const char *name, const char *uid, char **dir) _must_check_;

@@ -161,3 +161,23 @@ int mk_experiment_rename(struct mk_call *call, struct mantik *m, int64_t id, con
 		return r < 0 ? r : 0;
 	return mk_noun_rename(call, m, &noun, id, name);
 }
+
+int mk_experiment_tag_set(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *key,
+			  const char *value)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn,
+			   value ? "INSERT INTO experiment_tags (experiment_id, key, value)"
+				   " VALUES (?1, ?2, ?3)"
+				   " ON CONFLICT DO UPDATE SET value = excluded.value"
+				 : "DELETE FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2",
+			   &stmt);
+
+	if (r < 0)
+		return r;
+	mk_bind_int(stmt, 1, id);
+	mk_bind_text(stmt, 2, key);
+	if (value)
+		mk_bind_text(stmt, 3, value);
+	return mk_exec(call, stmt);
+}

@@ -114,23 +114,7 @@ int mk_note_get(struct mk_call *call, struct mk_conn *conn, int64_t experiment_i
 
 int mk_note_to_tag(struct mk_call *call, struct mk_conn *conn, int64_t experiment_id, const char *note)
 {
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   note && *note ? "INSERT INTO experiment_tags (experiment_id, key, value)"
-					   " VALUES (?1, '" NOTE "', ?2) ON CONFLICT DO UPDATE SET"
-					   " value = excluded.value" :
-					   "DELETE FROM experiment_tags WHERE experiment_id = ?1"
-					   " AND key = '" NOTE "' AND ?2 IS NULL",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, experiment_id);
-	if (note && *note)
-		mk_bind_text(stmt, 2, note);
-	else
-		mk_bind_null(stmt, 2);
-	return mk_exec(call, stmt);
+	return mk_experiment_tag_set(call, conn, experiment_id, NOTE, note && *note ? note : NULL);
 }
 
 /* Of a text that was never written the template shows the tag (text.c). */

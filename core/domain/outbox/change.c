@@ -58,9 +58,6 @@ static const struct {
 	[MK_OUT_TAG] = {"INSERT INTO tags VALUES (?1, ?2, ?3)"
 			" ON CONFLICT DO UPDATE SET value = excluded.value",
 			"DELETE FROM tags WHERE run_id = ?1 AND key = ?2"},
-	[MK_OUT_EXPERIMENT_TAG] = {"INSERT INTO experiment_tags VALUES (?1, ?2, ?3)"
-				   " ON CONFLICT DO UPDATE SET value = excluded.value",
-				   "DELETE FROM experiment_tags WHERE experiment_id = ?1 AND key = ?2"},
 };
 
 int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_out *row,
@@ -68,17 +65,20 @@ int mk_out_set_pair(struct mk_call *call, struct mk_conn *conn, const struct mk_
 {
 	enum mk_out_verb verb = row->verb == MK_OUT_TAG_REMOVE ? MK_OUT_TAG : row->verb;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = value ? mk_prepare(call, conn, pairs[verb].set, &stmt)
-		      : mk_prepare(call, conn, pairs[verb].unset, &stmt);
+	int r;
 
+	if (verb == MK_OUT_EXPERIMENT_TAG) {
+		r = mk_experiment_tag_set(call, conn, row->of, row->key, value);
+		return r < 0 ? r : mk_goal_follow_tags(call, conn, row->of);
+	}
+	r = mk_prepare(call, conn, value ? pairs[verb].set : pairs[verb].unset, &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, row->of);
 	mk_bind_text(stmt, 2, row->key);
 	if (value)
 		mk_bind_text(stmt, 3, value);
-	r = mk_exec(call, stmt);
-	return r < 0 || verb != MK_OUT_EXPERIMENT_TAG ? r : mk_goal_follow_tags(call, conn, row->of);
+	return mk_exec(call, stmt);
 }
 
 /* The other verb of the same thing, if there are two. */

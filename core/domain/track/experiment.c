@@ -53,23 +53,6 @@ static int changed(struct mk_call *call, struct mk_conn *conn, int64_t id, int64
 	return r < 0 ? r : mk_project_touch(call, conn, project_id, true);
 }
 
-static int put_tag(struct mk_call *call, struct mk_conn *conn, int64_t id, const char *key,
-		   const char *value)
-{
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	int r = mk_prepare(call, conn,
-			   "INSERT INTO experiment_tags (experiment_id, key, value)"
-			   " VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value",
-			   &stmt);
-
-	if (r < 0)
-		return r;
-	mk_bind_int(stmt, 1, id);
-	mk_bind_text(stmt, 2, key);
-	mk_bind_text(stmt, 3, value);
-	return mk_exec(call, stmt);
-}
-
 static int exists(struct mk_call *call, const char *name)
 {
 	return mk_fail(call, EEXIST, "Experiment(name=%s) already exists.", name);
@@ -98,7 +81,8 @@ static int make(struct mk_call *call, struct mk_conn *conn, void *arg)
 		return r;
 	c->id = mk_last_id(conn);
 	for (size_t i = 0; r == 0 && c->tags && i < c->tags->n; i++)
-		r = put_tag(call, conn, c->id, c->tags->v[i].key, c->tags->v[i].value);
+		r = mk_experiment_tag_set(call, conn, c->id, c->tags->v[i].key,
+					  c->tags->v[i].value);
 	if (r == 0 && c->tags && c->tags->n)
 		r = mk_goal_follow_tags(call, conn, c->id);
 	if (r == 0)
@@ -261,7 +245,6 @@ static int tagged(struct mk_call *call, struct mk_conn *conn, int64_t id, const 
 static int tag_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	const struct change *c = arg;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct state state = {};
 	int r = look(call, conn, c->id, &state);
 
@@ -272,20 +255,10 @@ static int tag_it(struct mk_call *call, struct mk_conn *conn, void *arg)
 			       "The experiment %lld must be in the 'active' state. Current state is "
 			       "deleted.",
 			       (long long)c->id);
-	if (c->value) {
-		r = put_tag(call, conn, c->id, c->key, c->value);
-		return r < 0 ? r : tagged(call, conn, c->id, c);
-	}
-	r = mk_prepare(call, conn, "DELETE FROM experiment_tags WHERE experiment_id = ? AND key = ?",
-		       &stmt);
+	r = mk_experiment_tag_set(call, conn, c->id, c->key, c->value);
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, c->id);
-	mk_bind_text(stmt, 2, c->key);
-	r = mk_exec(call, stmt);
-	if (r < 0)
-		return r;
-	if (!mk_rows_changed(conn))
+	if (!c->value && !mk_rows_changed(conn))
 		return mk_fail(call, ENOENT, "No tag with name: %s in experiment with id %lld",
 			       c->key, (long long)c->id);
 	return tagged(call, conn, c->id, c);
