@@ -18,18 +18,11 @@ static const char groups[] =
 	" ifnull(max(text), (SELECT text FROM outbox_away a WHERE a.project_id = o.project_id)),"
 	" max(refused) FROM outbox o WHERE code = 0 GROUP BY object, verb, key ORDER BY min(id)";
 
-static struct mk_out group_row(struct mk_stmt *stmt)
-{
-	const char *object = mk_col_text(stmt, 0), *colon = strchr(object, ':');
-
-	return (struct mk_out){
-		.object = (char *)object,
-		.of = colon ? strtoll(colon + 1, NULL, 10) : 0,
-		.verb = (enum mk_out_verb)mk_col_int(stmt, 1),
-		.key = (char *)mk_col_text(stmt, 2),
-		.project_id = mk_col_int(stmt, 3),
-	};
-}
+struct group {
+	struct mk_out row;
+	struct mk_unsent unsent;
+};
+typedef int group_fn(void *arg, const struct group *group);
 
 static bool is_below(const char *path, const char *top)
 {
@@ -38,32 +31,61 @@ static bool is_below(const char *path, const char *top)
 	return !len || (strncmp(path, top, len) == 0 && (!path[len] || path[len] == '/'));
 }
 
+/* Those at and below a path (NULL: all), the oldest first. */
+static int each_group(struct mk_call *call, struct mk_conn *conn, const char *path, group_fn *fn,
+		      void *arg)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int r = mk_prepare(call, conn, groups, &stmt);
+
+	while (r == 0 && (r = mk_step(call, stmt)) > 0) {
+		const char *object = mk_col_text(stmt, 0), *colon = strchr(object, ':');
+		_cleanup_buf_ struct mk_buf where = MK_BUF(16 << 10);
+		struct group group = {
+			.row = {
+				.object = (char *)object,
+				.of = colon ? strtoll(colon + 1, NULL, 10) : 0,
+				.verb = (enum mk_out_verb)mk_col_int(stmt, 1),
+				.key = (char *)mk_col_text(stmt, 2),
+				.project_id = mk_col_int(stmt, 3),
+			},
+			.unsent = {
+				.n = mk_col_int(stmt, 4),
+				.since = mk_col_int(stmt, 5),
+				.tries = mk_col_int(stmt, 6),
+				.text = mk_col_text(stmt, 7),
+				.refused = mk_col_int(stmt, 8) != 0,
+			},
+		};
+
+		r = mk_out_path(call, conn, &group.row, &where);
+		group.unsent.path = mk_buf_text(&where);
+		if (r == 0 && is_below(group.unsent.path, path))
+			r = fn(arg, &group);
+	}
+	return r;
+}
+
+struct listing {
+	mk_unsent_emit *emit;
+	void *arg;
+};
+
+static int list_group(void *arg, const struct group *group)
+{
+	const struct listing *listing = arg;
+
+	return listing->emit(listing->arg, &group->unsent);
+}
+
 int mk_unsent_list(struct mk_call *call, struct mantik *m, const char *path, mk_unsent_emit *emit,
 		   void *arg)
 {
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	struct listing listing = {emit, arg};
 	struct mk_conn *conn;
 	int r = mk_db_reader(call, m->db, &conn);
 
-	if (r == 0)
-		r = mk_prepare(call, conn, groups, &stmt);
-	while (r == 0 && (r = mk_step(call, stmt)) > 0) {
-		_cleanup_buf_ struct mk_buf where = MK_BUF(16 << 10);
-		const struct mk_out row = group_row(stmt);
-
-		r = mk_out_path(call, conn, &row, &where);
-		if (r < 0 || !is_below(mk_buf_text(&where), path))
-			continue;
-		r = emit(arg, &(struct mk_unsent){
-				      .path = mk_buf_text(&where),
-				      .n = mk_col_int(stmt, 4),
-				      .since = mk_col_int(stmt, 5),
-				      .tries = mk_col_int(stmt, 6),
-				      .text = mk_col_text(stmt, 7),
-				      .refused = mk_col_int(stmt, 8) != 0,
-			      });
-	}
-	return r;
+	return r < 0 ? r : each_group(call, conn, path, list_group, &listing);
 }
 
 static int put_line(void *arg, const struct mk_unsent *unsent)
@@ -95,6 +117,23 @@ struct giving {
 	struct mk_list files; /* bytes that nobody needs any more */
 };
 
+/* Keeps of each what mk_outbox_rows() needs. */
+static int add_group(void *arg, const struct group *group)
+{
+	struct mk_outs *all = arg;
+	struct mk_out *v = reallocarray(all->v, all->n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	all->v = v;
+	v[all->n++] = (struct mk_out){
+		.object = mk_strdup(group->row.object),
+		.key = mk_strdup(group->row.key),
+		.verb = group->row.verb,
+	};
+	return 0;
+}
+
 static int give_up(struct mk_call *call, struct mk_conn *conn, const struct mk_out *group,
 		   struct giving *giving)
 {
@@ -123,38 +162,17 @@ static int give_up(struct mk_call *call, struct mk_conn *conn, const struct mk_o
 			   &(struct mk_error){.code = ECANCELED, .text = text}, false);
 }
 
+/* First looked for, then undone: that changes what is looked at. */
 static int write_discard(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	struct giving *giving = arg;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
-	_cleanup_list_ struct mk_list objects = {}, keys = {}, verbs = {};
-	int r = mk_prepare(call, conn, groups, &stmt);
+	_cleanup_outs_ struct mk_outs all = {};
+	int r = each_group(call, conn, giving->path, add_group, &all);
 
-	/* First looked for, then undone: that changes what is looked at. */
-	while (r == 0 && (r = mk_step(call, stmt)) > 0) {
-		_cleanup_buf_ struct mk_buf where = MK_BUF(16 << 10);
-		const struct mk_out row = group_row(stmt);
-		_cleanup_free_ char *verb = mk_strf("%d", (int)row.verb);
-
-		r = mk_out_path(call, conn, &row, &where);
-		if (r < 0 || !is_below(mk_buf_text(&where), giving->path))
-			continue;
-		r = mk_list_add(&objects, row.object);
-		if (r == 0)
-			r = mk_list_add(&keys, row.key);
-		if (r == 0)
-			r = mk_list_add(&verbs, verb);
-		if (r < 0)
-			return mk_fail(call, -r, "out of memory for what is given up");
-	}
-	for (size_t i = objects.n; r == 0 && i-- > 0;) /* the newest is on top */
-		r = give_up(call, conn,
-			    &(struct mk_out){
-				    .object = objects.v[i],
-				    .key = keys.v[i],
-				    .verb = (enum mk_out_verb)strtol(verbs.v[i], NULL, 10),
-			    },
-			    giving);
+	if (r == -ENOMEM)
+		return mk_fail(call, ENOMEM, "out of memory for what is given up");
+	for (size_t i = all.n; r == 0 && i-- > 0;) /* the newest is on top */
+		r = give_up(call, conn, &all.v[i], giving);
 	return r;
 }
 
