@@ -25,7 +25,7 @@ struct copy {
 	struct mk_call *call;
 	const struct store_source *source;
 	const struct mk_t_place *place;
-	int *files;
+	int *files; /* of all there is to copy */
 	struct mk_list paths, dirs;
 };
 
@@ -39,6 +39,8 @@ static int add_path(void *arg, const struct mk_t_file *file)
 {
 	struct copy *c = arg;
 
+	if ((size_t)*c->files + c->paths.n + c->dirs.n > MAX_FILES)
+		return mk_fail(c->call, E2BIG, "artifacts: more than %d files", MAX_FILES);
 	return mk_list_add(file->is_dir ? &c->dirs : &c->paths, file->path);
 }
 
@@ -50,8 +52,6 @@ static int find_files(struct copy *c)
 	for (size_t i = 0; r == 0 && i < c->dirs.n; i++)
 		r = c->source->ops->files(c->call, c->source->t, c->place, c->dirs.v[i], &token,
 					  add_path, c);
-	if (r == 0 && (size_t)*c->files + c->paths.n > MAX_FILES)
-		r = mk_fail(c->call, E2BIG, "artifacts: more than %d files", MAX_FILES);
 	*c->files += r == 0 ? (int)c->paths.n : 0;
 	return r;
 }
@@ -168,7 +168,8 @@ struct modelling {
 	struct mk_call *call;
 	const struct job *job;
 	struct mk_list ids;
-	enum mk_logged_status status;
+	enum mk_logged_status status; /* of the one at hand, as its store says */
+	bool is_there;		      /* made before a kill */
 };
 
 static int add_models(void *arg, const struct mk_t_run *run)
@@ -194,7 +195,10 @@ static int put_all(struct mk_pairs *to, const struct mk_t_pair *pairs, size_t n)
 static int make_model(void *arg, const struct mk_t_logged *logged)
 {
 	struct modelling *to = arg;
+	struct mantik *m = to->job->site.m;
 	_cleanup_pairs_ struct mk_pairs tags = {}, params = {};
+	_cleanup_free_ char *id = NULL;
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	struct mk_logged_new new = {
 		.id = logged->id,
 		.name = *logged->name ? logged->name : logged->id,
@@ -203,27 +207,23 @@ static int make_model(void *arg, const struct mk_t_logged *logged)
 		.tags = &tags,
 		.params = &params,
 	};
-	_cleanup_free_ char *id = NULL;
-	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r;
 
 	to->status = strstr(logged->status, "READY")  ? MK_LOGGED_READY
 		     : strstr(logged->status, "FAIL") ? MK_LOGGED_FAILED
 						      : MK_LOGGED_PENDING;
+	if (to->is_there)
+		return 0;
 	if (put_all(&tags, logged->tags, logged->n_tags) < 0 ||
 	    put_all(&params, logged->params, logged->n_params) < 0)
 		return mk_fail(to->call, ENOMEM, "out of memory");
-	r = mk_db_read(to->call, to->job->site.m->db, "SELECT experiment_id FROM runs WHERE id = ?",
-		       &stmt);
+	r = mk_domain_read(to->call, m, "SELECT experiment_id FROM runs WHERE id = ?1", "run",
+			   to->job->run_id, &stmt);
 	if (r < 0)
 		return r;
-	mk_bind_int(stmt, 1, to->job->run_id);
-	r = mk_step(to->call, stmt);
-	if (r <= 0)
-		return r < 0 ? r : mk_fail(to->call, ENOENT, "the run is gone");
 	new.experiment_id = mk_col_int(stmt, 0);
 	mk_reset(&stmt);
-	return mk_logged_model_make(to->call, to->job->site.m, &new, &id);
+	return mk_logged_model_make(to->call, m, &new, &id);
 }
 
 /* Unfinished is what a kill interrupted. What has this id and is not this run's stays as it is. */
@@ -243,7 +243,8 @@ static int take_model(struct modelling *to, const struct store_source *source, c
 	if (r < 0 && r != -ENOENT)
 		return r;
 	mk_error_clear(to->call);
-	r = r == -ENOENT ? source->ops->logged(to->call, source->t, id, make_model, to) : 0;
+	to->is_there = r == 0;
+	r = source->ops->logged(to->call, source->t, id, make_model, to);
 	if (r == 0)
 		r = find_files(&c);
 	for (size_t i = 0; r == 0 && i < c.paths.n; i++)
@@ -263,10 +264,8 @@ static int take_models(struct mk_call *call, const struct job *job, const struct
 
 	for (size_t i = 0; r == 0 && i < runs->n; i++)
 		r = source->ops->run(call, source->t, runs->v[i].id, add_models, &to);
-	for (size_t i = 0; r == 0 && i < to.ids.n; i++) {
-		to.status = MK_LOGGED_READY;
+	for (size_t i = 0; r == 0 && i < to.ids.n; i++)
 		r = take_model(&to, source, to.ids.v[i], &files);
-	}
 	mk_list_free(&to.ids);
 	return r;
 }
