@@ -58,7 +58,7 @@ def test_it_is_the_runs_own_while_it_is_logged(engine, platform, version):
             engine.kill()
             engine.daemon()
         open(f"{platform.dir}/go-{i}", "w").close()
-    assert min(took) < 2, took  # of five: the machine may be busy for a while
+    assert max(took) < 2, took
     assert run.wait(180) == "FINISHED"
     points = run.points("train/loss")
     assert points[:5] == [(i, 1 / (1 + i)) for i in range(5)]

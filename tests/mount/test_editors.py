@@ -125,7 +125,7 @@ def test_edit(shared, shared_mount, second, editor, text):
     r = editor(shared, path, LINE)
     assert r.returncode == 0, r.stderr
     assert read(path) == f"{LINE}\n{before}"
-    wait_for(lambda: read(other) == f"{LINE}\n{before}", "the other mount")
+    wait_for(lambda: read(other) == f"{LINE}\n{before}", "the other mount", 1)
     assert sorted(os.listdir(os.path.dirname(path))) == sorted(names)
     with open(path, "w") as f:
         f.write(before)
