@@ -6,8 +6,10 @@ is one test: a TAP line of a C program or of a check, or a case of pytest. A pro
 hangs or prints less than it planned is a failure of its own.
 """
 import argparse
+import atexit
 import collections
 import fnmatch
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree
 
@@ -24,6 +27,9 @@ JOBS = os.environ.get("JOBS") or str(os.cpu_count() or 2)
 
 FULL_ONLY = {"fresh"}  # suites of which every test is a long run
 Result = collections.namedtuple("Result", "name outcome detail")  # passed | failed | skipped
+
+# Two at a time, a file after the other: most tests wait most of the time.
+WORKERS = ["-n", JOBS, "--dist", "loadfile"] if importlib.util.find_spec("xdist") else []
 
 BUILDS = {
     "asan": ["-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
@@ -151,6 +157,17 @@ def wait_for_packages():
         time.sleep(0.5)
 
 
+def fetch_servers():
+    """Starts the big downloads, as soon as their packages are there: who needs one waits for it."""
+    sys.path.insert(0, os.path.join(TOP, "tests", "lib"))
+    from tracking import FIRST, NEWEST, OLD
+    script = ('while kill -0 "$MANTIK_TEST_INSTALLER" 2>/dev/null; do sleep 1; done; for release; do '
+              'MLFLOW_TEST_VERSION=$release nice tests/servers/mlflow fetch; done')
+    with open(os.path.join(TOP, "build-logs", "fetch.log"), "w") as log:
+        return subprocess.Popen(["bash", "-c", script, "fetch", NEWEST, OLD, FIRST], cwd=TOP,
+                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
 def pytest_suite(name, kind="asan", folder=None, files=("",), full=None):
     """full: the files with --full, where they are others."""
     folder = folder or name
@@ -169,7 +186,7 @@ def pytest_suite(name, kind="asan", folder=None, files=("",), full=None):
         if args.full:
             env["MANTIK_TEST_FULL"] = "1"
         command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-ra",
-                   "--tb=short", f"--junitxml={report}",
+                   "--tb=short", *WORKERS, f"--junitxml={report}",
                    *(os.path.join("tests", folder, f) for f in
                      (full if full and args.full else files))]
         if kind == "tsan":
@@ -260,6 +277,10 @@ def main():
     os.makedirs(os.path.join(TOP, "build-logs"), exist_ok=True)
     servers = os.environ["MANTIK_TEST_SERVERS"] = os.path.join(TOP, "build-logs", "servers.tsv")
     open(servers, "w").close()
+    seeded = os.environ["MANTIK_TEST_SEEDED"] = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
+    atexit.register(shutil.rmtree, seeded, True)
+    if not args.suite:
+        atexit.register(fetch_servers().terminate)
 
     results, began = [], time.monotonic()
     if not args.suite and not build("release"):

@@ -3,6 +3,8 @@
 trackctl, which prints what the connector gives."""
 import atexit
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import shutil
@@ -60,41 +62,67 @@ def starter(*args, version=NEWEST, cwd=None, **env):
     return dict(pairs)
 
 
+@functools.cache
+def seeded_folder():
+    """Of all that run at once (tests/run), or of this process."""
+    folder = os.environ.get("MANTIK_TEST_SEEDED")
+    if not folder:
+        folder = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
+        atexit.register(shutil.rmtree, folder, True)
+    return folder
+
+
+@contextlib.contextmanager
+def seeded(*key):
+    """What was seeded once and is copied from then on: gives its folder and a dict of its ids, which are
+    empty for the first, who fills both; others wait meanwhile."""
+    folder = os.path.join(seeded_folder(), "".join(key))
+    with open(f"{folder}.ids", "a+", encoding="utf-8") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        f.seek(0)
+        ids = json.loads(f.read() or "{}")
+        known = bool(ids)
+        if not known:
+            shutil.rmtree(folder, True)
+        yield folder, ids
+        if not known:
+            json.dump(ids, f)
+
+
 class Server:
     """A running server: url, version, user, password, log; ids: of the seeded data, {} without."""
 
-    made = {}  # (version, options): (folder, ids): seeded once, then copied
-
     def __init__(self, folder, version, options, seed=True):
-        self.folder, self.ids = folder, {}
-        # Without the proxy its database names the folder it is in.
-        copied = seed and "--no-artifacts" not in options
-        first, ids = self.made.get((version, options), (None, None))
-        if first and copied:
+        self.folder, self.ids, self.options = folder, {}, options
+        if not seed:
+            self.start(version)
+        elif "--no-artifacts" in options:  # its database names the folder it is in
+            self.start(version)
+            self.seed()
+        else:
+            with seeded("server-", version, *options) as (first, ids):
+                if not ids:
+                    self.start(version)
+                    self.seed()
+                    # nobody asks it anything now
+                    shutil.copytree(folder, first, ignore=shutil.ignore_patterns(
+                        "mlflow.pid", "mlflow.env", "mlflow.log", "lock"))
+                    ids.update(self.ids)
+                    return
+            self.ids = ids
             shutil.copytree(first, folder)
-        facts = starter("start", folder, str(free_port()), *options, version=version)
+            self.start(version)
+
+    def start(self, version):
+        facts = starter("start", self.folder, str(free_port()), *self.options, version=version)
         self.__dict__.update(facts)
         served("mlflow", self.version)
-        if first and copied:
-            self.ids = ids
-            return
-        login = {}
-        if "--auth" in options:
-            login = {"MLFLOW_TRACKING_USERNAME": facts["user"],
-                     "MLFLOW_TRACKING_PASSWORD": facts["password"]}
-        if seed:
-            self.ids = starter("seed", self.url, version=version, **login)
-        if copied:
-            self.made[version, options] = self.copy(folder), self.ids
 
-    @staticmethod
-    def copy(folder):
-        """What it has been told, without the process: nobody asks it anything now."""
-        first = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
-        atexit.register(shutil.rmtree, first, True)
-        shutil.copytree(folder, first, dirs_exist_ok=True, ignore=shutil.ignore_patterns(
-            "mlflow.pid", "mlflow.env", "mlflow.log", "lock"))
-        return first
+    def seed(self):
+        login = {}
+        if "--auth" in self.options:
+            login = {"MLFLOW_TRACKING_USERNAME": self.user, "MLFLOW_TRACKING_PASSWORD": self.password}
+        self.ids = starter("seed", self.url, version=self.version, **login)
 
 
 @contextlib.contextmanager
@@ -127,20 +155,17 @@ class Store:
     """The seeded data in a store without a server: `files` an mlruns/, `sqlite` a mlflow.db with its
     artifacts beside it, as the release makes them where it runs."""
 
-    made = {}  # (version, kind): (folder, ids): seeded once, then copied
-
     def __init__(self, folder, version, kind):
         self.folder, self.version, self.kind = folder, version, kind
         self.path = os.path.join(folder, "mlruns" if kind == "files" else "mlflow.db")
         self.url = ("file://" if kind == "files" else "sqlite:///") + self.path
         self.artifacts = os.path.join(folder, "mlruns")
         self.process = None
-        if (version, kind) not in self.made:
-            first = tempfile.mkdtemp(dir="/var/tmp", prefix="m.")
-            atexit.register(shutil.rmtree, first, True)
-            url = self.url.replace(folder, first)
-            self.made[version, kind] = first, starter("seed", url, version=version, cwd=first)
-        first, self.ids = self.made[version, kind]
+        with seeded("store-", version, "-", kind) as (first, self.ids):
+            if not self.ids:
+                os.mkdir(first)
+                self.ids.update(starter("seed", self.url.replace(folder, first), version=version,
+                                        cwd=first))
         shutil.copytree(first, folder)
         self.move(first, folder)
         served(f"mlflow ({kind})", version)
