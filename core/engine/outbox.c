@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "domain/outbox/send.h"
+#include "domain/outbox/upload.h"
 
 static const int64_t stay = 600 * MK_SEC, longest = 60 * MK_SEC;
 
@@ -20,6 +21,7 @@ struct sender {
 	struct sender *next;
 	struct engine *engine;
 	struct mk_out_queue queue;
+	struct mk_upload_seen seen;
 	struct mk_lane_work work;
 	struct mk_call call;
 	bool at_work, rung;
@@ -41,7 +43,7 @@ static void run_sender(struct mk_lane_work *work)
 {
 	struct sender *s = sender_of(work);
 
-	s->result = mk_outbox_send(&s->call, s->engine->m, &s->queue, &s->due_real);
+	s->result = mk_outbox_send(&s->call, s->engine->m, &s->queue, &s->seen, &s->due_real);
 	engine_sent(s->engine, s->queue.project_id, s->queue.files);
 }
 
@@ -178,6 +180,7 @@ void outbox_free(struct engine *e)
 		e->senders = s->next;
 		if (s->at_work)
 			mk_call_done(&s->call);
+		mk_upload_seen_free(&s->seen);
 		free(s);
 	}
 }

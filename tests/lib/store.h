@@ -25,6 +25,7 @@ struct mk_tracking {
 	_Atomic int64_t big;  /* bytes of big.bin */
 	_Atomic int asked, asked_files, asked_bytes;
 	int put_fails; /* errno of the next files */
+	int put_status; /* … of HTTP, by somebody in front of it */
 	_Atomic int puts;
 	char put_path[64], put_bytes[64]; /* the last file that was taken */
 };
@@ -307,8 +308,11 @@ static inline int store_put(struct mk_call *call, struct mk_tracking *t,
 	atomic_fetch_add(&t->puts, 1);
 	if (r < 0)
 		return r;
-	if (t->put_fails)
-		return mk_fail(call, t->put_fails, "fake: takes no file");
+	if (t->put_fails) {
+		r = mk_fail(call, t->put_fails, "fake: takes no file");
+		mk_error_detail(call, NULL, t->put_status, NULL);
+		return r;
+	}
 	memset(t->put_bytes, 0, sizeof(t->put_bytes));
 	if (pread(fd, t->put_bytes, sizeof(t->put_bytes) - 1, 0) != size)
 		return mk_fail(call, EIO, "fake: another size");

@@ -280,16 +280,27 @@ def test_a_server_that_refuses_it_later(writer):
         path = f"{runs}/{name[0]}/artifacts/kept"
         with open(path, "wb") as f:
             f.write(data)
+        # meanwhile somebody else logs one of the same name
+        taken = f"{runs}/{name[0]}/artifacts/taken"
+        with open(taken, "w") as f:
+            f.write("ours")
+        os.makedirs(writer.stored, exist_ok=True)
+        with open(f"{writer.stored}/taken", "w") as f:
+            f.write("theirs")
         with nginx(p, server, "again"):
             unsent = f"{other}/.mantik/unsent"
-            wait_for(lambda: "\trefused: " in read(unsent), "the refusal", 60)
+            wait_for(lambda: read(unsent).count("\trefused: ") == 2, "the refusals", 60)
             assert "client_max_body_size" in read(unsent)
             assert "kept here" in p.ctl("why", path).stdout
-            assert len(writer.waiting()) == 1
+            assert "somebody else has logged taken" in p.ctl("why", taken).stdout
+            assert read(taken) == "ours" and read(f"{writer.stored}/taken") == "theirs"
+            assert len(writer.waiting()) == 2
             with open(path, "rb") as f:
                 assert f.read() == data
-            p.ctl("discard", "--yes", path)
-            assert not writer.waiting() and not os.path.exists(path)
+            p.ctl("discard", "--yes", path, taken)
+            assert not writer.waiting()
+            wait_for(lambda: not os.path.exists(path) and read(taken) == "theirs",
+                     "what the server has")
             assert read(unsent).count("\n") == 1
     assert not os.path.exists(f"{writer.stored}/kept")
 

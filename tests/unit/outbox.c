@@ -81,7 +81,7 @@ static int send(struct platform *p)
 
 	mk_call_init(&call);
 	call.may_wait = MK_ANY;
-	return mk_outbox_send(&call, p->m, &(struct mk_out_queue){1, false}, &due);
+	return mk_outbox_send(&call, p->m, &(struct mk_out_queue){1, false}, NULL, &due);
 }
 
 static int64_t unsent(struct platform *p, int64_t run)

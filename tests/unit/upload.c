@@ -80,8 +80,8 @@ static int put(struct platform *p, int64_t run, const char *path, const char *te
 	return r;
 }
 
-/* What mantikd does. */
-static int send_all(struct platform *p)
+/* What mantikd does; seen: what it has asked for before. */
+static int send_with(struct platform *p, struct mk_upload_seen *seen)
 {
 	_cleanup_free_ struct mk_out_queue *queues = NULL;
 	size_t n = 0;
@@ -91,7 +91,16 @@ static int send_all(struct platform *p)
 	if (r < 0 || !n)
 		return r < 0 ? r : -ENODATA;
 	CHECK(queues[0].files);
-	return mk_outbox_send(&p->call, p->m, &queues[0], &due);
+	return mk_outbox_send(&p->call, p->m, &queues[0], seen, &due);
+}
+
+static int send_all(struct platform *p)
+{
+	struct mk_upload_seen seen = {};
+	int r = send_with(p, &seen);
+
+	mk_upload_seen_free(&seen);
+	return r;
 }
 
 /* For another try, the time has come. */
@@ -184,7 +193,7 @@ static void it_is_sent(void)
 	CHECK_TEXT(list(&p, run, ""), ROOT " new:3");
 	CHECK_INT(put(&p, run, "new", "x"), -EEXIST);
 	CHECK_INT(send_all(&p), -ENODATA); /* again: nothing */
-	CHECK_INT(t.puts, 2);
+	CHECK_INT(t.puts, 1); /* who is away when he is asked is sent nothing */
 	/* and this one is newer: from now on the store's word counts */
 	later(&p);
 	CHECK_TEXT(list(&p, run, ""), "big.bin:3000000 empty:0 model.yaml:4 new:3 plots:-2");
@@ -320,6 +329,108 @@ static void without_its_bytes_it_goes(void)
 	CHECK_TEXT(list(&p, run, ""), ROOT);
 }
 
+static void logged_by_another(struct mk_tracking *t, const char *path, const char *text)
+{
+	(void)snprintf(t->put_path, sizeof(t->put_path), "%s", path);
+	(void)snprintf(t->put_bytes, sizeof(t->put_bytes), "%s", text);
+}
+
+static void what_others_logged_since_stays(void)
+{
+	STORE(p, t);
+
+	CHECK_TEXT(list(&p, run, ""), ROOT);
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	logged_by_another(&t, "new", "theirs");
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(t.puts, 0);
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), -EEXIST);
+	CHECK(strstr(p.call.error.text, "somebody else has logged new"));
+	CHECK_INT(kept(&p), 0);
+	/* theirs is there at once */
+	CHECK_TEXT(list(&p, run, ""), "big.bin:3000000 empty:0 model.yaml:4 new:6 plots:-2");
+	/* and of one that is safe by now ours is seen until it is given up */
+	CHECK_INT(put(&p, run, "newer", "abc"), 0);
+	p.call.unsent.until = 0;
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), 0);
+	logged_by_another(&t, "newer", "theirs");
+	for (int day = 1; day <= 2; day++) {
+		CHECK_INT(send_all(&p), 0);
+		CHECK_INT(t.puts, 0);
+		CHECK(unsent_has(&p, "somebody else has logged newer"));
+		later(&p);
+		CHECK_TEXT(list(&p, run, ""), ROOT " newer:3");
+		CHECK_TEXT(text_of(&p, run, "newer"), "abc");
+		CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, hurry, NULL), 0);
+	}
+	CHECK_INT(mk_unsent_discard(&p.call, p.m, "/projects"), 1);
+	CHECK_TEXT(list(&p, run, ""), "big.bin:3000000 empty:0 model.yaml:4 newer:6 plots:-2");
+}
+
+/* cp -r: a directory is asked for once, whatever is copied into it. */
+static void a_directory_is_asked_for_once(void)
+{
+	STORE(p, t);
+	struct mk_upload_seen seen = {};
+	int asked;
+
+	CHECK_INT(put(&p, run, "a/1", "x"), 0);
+	CHECK_INT(put(&p, run, "a/2", "x"), 0);
+	CHECK_INT(put(&p, run, "b/1", "x"), 0);
+	asked = t.asked_files;
+	CHECK_INT(send_with(&p, &seen), 0);
+	CHECK_INT(t.puts, 3);
+	CHECK_INT(t.asked_files - asked, 2);
+	CHECK_INT(put(&p, run, "b/2", "x"), 0);
+	asked = t.asked_files;
+	CHECK_INT(send_with(&p, &seen), 0);
+	CHECK_INT(t.asked_files, asked);
+	seen.until = 1; /* a minute later */
+	CHECK_INT(put(&p, run, "b/3", "x"), 0);
+	asked = t.asked_files;
+	logged_by_another(&t, "b/3", "theirs");
+	CHECK_INT(send_with(&p, &seen), 0);
+	CHECK_INT(t.asked_files - asked, 1);
+	CHECK_INT(t.puts, 4);
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), -EEXIST);
+	mk_upload_seen_free(&seen);
+}
+
+/* What lies there after a try whose answer was lost is half of ours. */
+static void a_half_of_ours_is_no_obstacle(void)
+{
+	STORE(p, t, .put_fails = ETIMEDOUT);
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(t.puts, 1);
+	logged_by_another(&t, "new", "ab");
+	t.put_fails = 0;
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, hurry, NULL), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_TEXT(t.put_bytes, "abc");
+	CHECK_INT(kept(&p), 0);
+	CHECK(!unsent_has(&p, "new"));
+}
+
+/* A door that lets questions in and no files: what is there when it opens is not ours. */
+static void what_did_not_get_in_is_asked_for_again(void)
+{
+	STORE(p, t, .put_fails = EACCES, .put_status = 403);
+
+	CHECK_INT(put(&p, run, "new", "abc"), 0);
+	CHECK_INT(send_all(&p), -EKEYEXPIRED);
+	CHECK_INT(mk_outbox_wait(&p.call, p.m), 0);
+	CHECK_INT(t.puts, 1);
+	logged_by_another(&t, "new", "theirs");
+	t.put_fails = 0;
+	CHECK_INT(mk_db_write(&p.call, p.m->db, MK_KILLSAFE, hurry, NULL), 0);
+	CHECK_INT(send_all(&p), 0);
+	CHECK_INT(t.puts, 1);
+	CHECK(unsent_has(&p, "somebody else has logged new"));
+	CHECK_TEXT(text_of(&p, run, "new"), "abc");
+}
+
 static void what_is_not_put_is_gone(void)
 {
 	STORE(p, t);
@@ -368,6 +479,9 @@ int main(void)
 		   TEST(directories_come_with_their_files), TEST(what_is_there_stays),
 		   TEST(it_is_sent), TEST(it_is_refused), TEST(refused_later_it_is_kept),
 		   TEST(refused_later_it_is_given_up), TEST(refused_and_unheard_it_is_kept),
-		   TEST(without_its_bytes_it_goes), TEST(what_is_not_put_is_gone),
+		   TEST(without_its_bytes_it_goes), TEST(what_others_logged_since_stays),
+		   TEST(a_directory_is_asked_for_once),
+		   TEST(a_half_of_ours_is_no_obstacle),
+		   TEST(what_did_not_get_in_is_asked_for_again), TEST(what_is_not_put_is_gone),
 		   TEST(runs_of_ours_take_nothing));
 }

@@ -386,8 +386,10 @@ static int list_mirror(struct mk_call *call, struct mantik *m, const struct mk_p
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT name, is_dir, size FROM files WHERE project_id = ?1"
-			   " AND place = ?2 AND dir = ?3 ORDER BY name",
+			   "SELECT name, is_dir, size FROM files f WHERE project_id = ?1"
+			   " AND place = ?2 AND dir = ?3 AND NOT EXISTS (SELECT 1 FROM uploads u"
+			   " WHERE u.project_id = ?1 AND u.place = ?2 AND u.dir = ?3"
+			   " AND u.name = f.name AND u.sent = 0) ORDER BY name", /* upload.c's */
 			   &stmt);
 
 	if (r < 0)

@@ -31,6 +31,7 @@ static const int64_t longest = 60 * MK_SEC;
 struct sending {
 	struct mantik *m;
 	struct mk_out_queue queue;
+	struct mk_upload_seen *seen;
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *store;
 	size_t most;  /* points of a batch */
@@ -280,8 +281,6 @@ static int say(struct mk_call *call, const struct sending *s, const struct mk_ou
 		return ops->experiment_restore(call, s->store, row->remote_id);
 	case MK_OUT_EXPERIMENT_TAG:
 		return ops->experiment_tag(call, s->store, row->remote_id, row->key, row->value);
-	case MK_OUT_FILE:
-		return mk_upload_send(call, s->m, row->of);
 	case MK_OUT_ALIAS_SET:
 		return ops->alias_set(call, s->store, row->remote_id, row->key, row->value);
 	case MK_OUT_ALIAS_REMOVE:
@@ -291,6 +290,7 @@ static int say(struct mk_call *call, const struct sending *s, const struct mk_ou
 	case MK_OUT_VERSION_DESCRIBE:
 		return ops->version_describe(call, s->store, row->remote_id, row->key, row->value);
 	case MK_OUT_POINT:
+	case MK_OUT_FILE:
 	case MK_OUT_VERBS:
 		break;
 	}
@@ -352,12 +352,29 @@ static int refuse(struct mk_call *call, struct sending *s, const struct mk_outs 
 	return r;
 }
 
+/* What others logged stays. What is there once ours was sent may be ours. */
+static int send_file(struct mk_call *call, const struct sending *s, const struct mk_outs *rows)
+{
+	int r = 0;
+
+	if (!rows->v[0].asked) {
+		r = mk_upload_ask(call, s->m, rows->v[0].of, s->seen);
+		if (r == 0)
+			r = mk_outbox_asked(call, s->m, rows, true);
+		if (r <= 0)
+			return r < 0 ? r : 1;
+	}
+	return mk_upload_send(call, s->m, rows->v[0].of);
+}
+
 static int send_rows(struct mk_call *call, struct sending *s, struct mk_outs *rows, char **ret_id)
 {
 	bool may_send = true;
 	int r = 0;
 
-	if (rows->v[0].verb != MK_OUT_FILE && !s->ops->log)
+	if (rows->v[0].verb == MK_OUT_FILE)
+		return send_file(call, s, rows);
+	if (!s->ops->log)
 		return mk_fail(call, EOPNOTSUPP, "a store of kind %s can only be read", s->ops->kind);
 	if (rows->v[0].verb != MK_OUT_POINT) {
 		if (rows->v[0].verb == MK_OUT_EXPERIMENT_MAKE && !rows->v[0].asked) {
@@ -394,8 +411,14 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	r = send_rows(call, s, &rows, &id);
 	if (r == 1)
 		return 1;
-	if (is_refusal(r) && is_at_the_door(call, r))
+	if (is_refusal(r) && is_at_the_door(call, r)) {
+		r = rows.v[0].verb == MK_OUT_FILE && !rows.v[0].asked
+			    ? mk_outbox_asked(call, s->m, &rows, false) /* it did not get in */
+			    : 0;
+		if (r < 0)
+			return r;
 		r = -EKEYEXPIRED;
+	}
 	if (r == 0) {
 		s->failures = 0;
 		s->one_key = false;
@@ -443,9 +466,9 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 }
 
 int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
-		   int64_t *ret_due)
+		   struct mk_upload_seen *seen, int64_t *ret_due)
 {
-	struct sending s = {.m = m, .queue = *queue, .most = MK_T_MAX_POINTS};
+	struct sending s = {.m = m, .queue = *queue, .seen = seen, .most = MK_T_MAX_POINTS};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_free_ char *connection = NULL;
 	int r = mk_db_read(call, m->db,

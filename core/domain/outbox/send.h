@@ -9,7 +9,8 @@
  * is left that could be sent before *ret_due (ns, realtime; 0: nothing is left). EHOSTUNREACH,
  * ENOKEY, EKEYEXPIRED, ETIMEDOUT …: the store does not answer; everything stays.
  */
+struct mk_upload_seen;
 int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
-		   int64_t *ret_due) _must_check_;
+		   struct mk_upload_seen *seen, int64_t *ret_due) _must_check_;
 
 #endif

@@ -173,14 +173,15 @@ int mk_upload_list(struct mk_call *call, struct mantik *m, const struct mk_place
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	_cleanup_free_ char *below = mk_strf("%s%s", dir, *dir ? "/" : "");
 	int r = mk_db_read(call, m->db,
-			   "WITH found AS (SELECT name, 0 AS is_dir, size, mtime FROM uploads"
+			   "WITH found AS (SELECT name, 0 AS is_dir, size, mtime, sent = 0 AS waits"
+			   " FROM uploads"
 			   " WHERE project_id = ?1 AND place = ?2 AND dir = ?3"
 			   " UNION ALL SELECT substr(rest, 1, instr(rest || '/', '/') - 1), 1, 0,"
-			   " max(mtime) FROM"
+			   " max(mtime), 0 FROM"
 			   " (SELECT substr(dir, length(?4) + 1) AS rest, mtime FROM uploads"
 			   "  WHERE project_id = ?1 AND place = ?2 AND dir <> ?3"
 			   "  AND substr(dir, 1, length(?4)) = ?4) GROUP BY 1)"
-			   " SELECT * FROM found WHERE name NOT IN (SELECT name FROM files"
+			   " SELECT * FROM found WHERE waits OR name NOT IN (SELECT name FROM files"
 			   " WHERE project_id = ?1 AND place = ?2 AND dir = ?3)",
 			   &stmt);
 
@@ -401,24 +402,91 @@ bool mk_upload_is_kept(struct mantik *m, const char *file)
 	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
 }
 
+/* 1 it waits, and where it goes; 0 it is gone. */
+static int prepare(struct mk_call *call, struct mantik *m, int64_t id, struct sending *s,
+		   struct mk_place *place, const struct mk_tracking_ops **ret_ops,
+		   struct mk_tracking **ret_store)
+{
+	int r = get(call, m, id, s);
+
+	if (r > 0)
+		r = mk_place_of_run(call, m, s->run_id, place);
+	if (r <= 0)
+		return r;
+	r = mk_index_store(call, m, place->connection, ret_ops, ret_store);
+	if (r < 0)
+		return r;
+	return (*ret_ops)->put ? 1
+			       : mk_fail(call, EOPNOTSUPP, "%s: this tracking store is only read",
+					 place->connection);
+}
+
+void mk_upload_seen_free(struct mk_upload_seen *seen)
+{
+	free(seen->dir);
+	mk_list_free(&seen->paths);
+	*seen = (struct mk_upload_seen){};
+}
+
+static int add_path(void *arg, const struct mk_t_file *file)
+{
+	struct mk_upload_seen *seen = arg;
+
+	return mk_list_add(&seen->paths, file->path);
+}
+
+static int see(struct mk_call *call, const struct mk_tracking_ops *ops, struct mk_tracking *store,
+	       const struct mk_place *place, const struct sending *s, struct mk_upload_seen *seen)
+{
+	const struct mk_t_place there = {.root = MK_T_RUN, .id = place->id};
+	_cleanup_free_ char *dir = NULL, *token = NULL;
+	const char *name;
+	int64_t now = mk_now_mono();
+	int r;
+
+	split(s->path, &dir, &name);
+	if (seen->dir && seen->run_id == s->run_id && strcmp(seen->dir, dir) == 0 && now < seen->until)
+		return 0;
+	mk_upload_seen_free(seen);
+	do
+		r = ops->files(call, store, &there, dir, &token, add_path, seen);
+	while (r == 0 && token);
+	if (r < 0)
+		return r;
+	seen->run_id = s->run_id;
+	seen->until = now + 60 * MK_SEC;
+	seen->dir = mk_steal(&dir);
+	return 0;
+}
+
+int mk_upload_ask(struct mk_call *call, struct mantik *m, int64_t id, struct mk_upload_seen *seen)
+{
+	_cleanup_(sending_free) struct sending s = {};
+	_cleanup_place_ struct mk_place place = {};
+	const struct mk_tracking_ops *ops;
+	struct mk_tracking *store;
+	int r = prepare(call, m, id, &s, &place, &ops, &store);
+
+	if (r > 0)
+		r = see(call, ops, store, &place, &s, seen);
+	if (r < 0 || !s.path || !mk_list_has(&seen->paths, s.path))
+		return r;
+	return mk_fail(call, EEXIST,
+		       "%s: somebody else has logged %s since: that stays as it was logged; copy yours "
+		       "under another name",
+		       place.connection, s.path);
+}
+
 int mk_upload_send(struct mk_call *call, struct mantik *m, int64_t id)
 {
 	_cleanup_(sending_free) struct sending s = {};
 	_cleanup_place_ struct mk_place place = {};
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *store;
-	int r = get(call, m, id, &s);
+	int r = prepare(call, m, id, &s, &place, &ops, &store);
 
-	if (r > 0)
-		r = mk_place_of_run(call, m, s.run_id, &place);
 	if (r <= 0)
 		return r;
-	r = mk_index_store(call, m, place.connection, &ops, &store);
-	if (r < 0)
-		return r;
-	if (!ops->put)
-		return mk_fail(call, EOPNOTSUPP, "%s: this tracking store is only read",
-			       place.connection);
 
 	_cleanup_close_ int fd = open_file(call, m, s.file);
 
@@ -435,7 +503,16 @@ int mk_upload_send(struct mk_call *call, struct mantik *m, int64_t id)
 
 int mk_upload_out_take_back(struct mk_call *call, struct mk_conn *conn, int64_t id)
 {
-	return mk_domain_run(call, conn, "DELETE FROM uploads WHERE id = ?1 AND sent = 0", id, 0);
+	/* What the store has there shows again: its listings are asked for anew ('0' follows '/'). */
+	int r = mk_domain_run(call, conn,
+			      "DELETE FROM marks WHERE project_id ="
+			      " (SELECT project_id FROM uploads WHERE id = ?1)"
+			      " AND what >= (SELECT 'files:' || place || '/' FROM uploads WHERE id = ?1)"
+			      " AND what < (SELECT 'files:' || place || '0' FROM uploads WHERE id = ?1)",
+			      id, 0);
+
+	return r < 0 ? r
+		     : mk_domain_run(call, conn, "DELETE FROM uploads WHERE id = ?1 AND sent = 0", id, 0);
 }
 
 int mk_upload_out_path(struct mk_call *call, struct mk_conn *conn, int64_t id, struct mk_buf *ret)

@@ -22,7 +22,7 @@
  * directory is one when something in it is on its way. */
 int mk_upload_find(struct mk_call *call, struct mantik *m, const struct mk_place *place,
 		   const char *path, struct mk_dirent *ret, char **ret_file) _must_check_;
-/* Those in a directory that its mirror has not; directories, too. */
+/* Those in a directory that wait, over what its mirror has, and those that it has not; directories, too. */
 int mk_upload_list(struct mk_call *call, struct mantik *m, const struct mk_place *place,
 		   const char *dir, mk_dirent_emit *emit, void *arg) _must_check_;
 /* In the transaction that stores a listing: forgets what was sent before it was asked for. */
@@ -34,6 +34,19 @@ int mk_upload_open(struct mk_call *call, struct mantik *m, const char *file,
 
 /* --- for the sender -------------------------------------------------------------------------- */
 
+/* The directory of a run that was asked for last: a copy of many files asks once, not for each of them.
+ * Of one sender, {} at first. */
+struct mk_upload_seen {
+	int64_t run_id, until; /* mono: then it is asked for again */
+	char *dir;
+	struct mk_list paths;
+};
+void mk_upload_seen_free(struct mk_upload_seen *seen);
+
+/* Before it is sent first: EEXIST when somebody else has logged a file, or directory, of its name since
+ * we looked; the store is asked for a directory at most once a minute. 0 also of one that is gone. */
+int mk_upload_ask(struct mk_call *call, struct mantik *m, int64_t id,
+		  struct mk_upload_seen *seen) _must_check_;
 /* Sends one; of one that was sent or is gone: 0. The result is that of tracking.h's put. */
 int mk_upload_send(struct mk_call *call, struct mantik *m, int64_t id) _must_check_;
 /* It ends unsent: in the transaction that says so, and after it. */
