@@ -56,6 +56,9 @@ int mk_experiment_tag_set(struct mk_call *call, struct mk_conn *conn, int64_t id
 int mk_run_choose_dir(struct mk_call *call, struct mk_conn *conn, int64_t project_id,
 		      const char *name, const char *uid, char **dir) _must_check_;
 
+/* Everything that is kept of a run, but for files; whether it may go is for who calls. */
+int mk_run_remove_rows(struct mk_call *call, struct mk_conn *conn, int64_t id) _must_check_;
+
 /* mk_run_get through a given connection. */
 struct mk_run;
 int mk_run_get_in(struct mk_call *call, struct mk_conn *conn, int64_t id,

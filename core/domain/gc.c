@@ -88,7 +88,7 @@ static int remove_dir(struct mk_call *call, const char *path, const char *uid)
 	return mk_prefix(call, mk_remove_tree(call, dir, uid), "%s", real);
 }
 
-static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
+int mk_run_remove_rows(struct mk_call *call, struct mk_conn *conn, int64_t id)
 {
 	static const char *const sql[] = {
 		"DELETE FROM points WHERE metric_id IN (SELECT id FROM metrics WHERE run_id = ?1)",
@@ -109,6 +109,15 @@ static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
 		" AND source_run = (SELECT uid FROM runs WHERE id = ?1)",
 		"DELETE FROM runs WHERE id = ?1",
 	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(sql) / sizeof(*sql); i++)
+		r = mk_domain_run(call, conn, sql[i], id, 0);
+	return r < 0 ? r : mk_db_changed(call, conn, "run", id);
+}
+
+static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
 	int64_t id = *(int64_t *)arg, project_id;
 	int r = mk_domain_int(call, conn,
 			      "SELECT project_id FROM runs WHERE id = ?1 AND deleted > 0", id, 0,
@@ -119,12 +128,8 @@ static int remove_rows(struct mk_call *call, struct mk_conn *conn, void *arg)
 	if (r == 0)
 		return mk_fail(call, EBUSY, "run %lld: was restored meanwhile; its files are gone",
 			       (long long)id);
-	r = 0;
-	for (size_t i = 0; r == 0 && i < sizeof(sql) / sizeof(*sql); i++)
-		r = mk_domain_run(call, conn, sql[i], id, 0);
-	if (r == 0)
-		r = mk_project_touch(call, conn, project_id, true);
-	return r < 0 ? r : mk_db_changed(call, conn, "run", id);
+	r = mk_run_remove_rows(call, conn, id);
+	return r < 0 ? r : mk_project_touch(call, conn, project_id, true);
 }
 
 static void run_freep(struct mk_run *run)

@@ -13,7 +13,6 @@
 
 #include "base/file.h"
 #include "domain/outbox/send.h"
-#include "domain/outbox/upload.h"
 
 static const int64_t stay = 600 * MK_SEC, longest = 60 * MK_SEC;
 
@@ -21,7 +20,7 @@ struct sender {
 	struct sender *next;
 	struct engine *engine;
 	struct mk_out_queue queue;
-	struct mk_upload_seen seen;
+	struct mk_out_seen seen;
 	struct mk_lane_work work;
 	struct mk_call call;
 	bool at_work, rung;
@@ -180,7 +179,7 @@ void outbox_free(struct engine *e)
 		e->senders = s->next;
 		if (s->at_work)
 			mk_call_done(&s->call);
-		mk_upload_seen_free(&s->seen);
+		mk_out_seen_free(&s->seen);
 		free(s);
 	}
 }

@@ -31,6 +31,7 @@ struct mk_tracking {
 	int n_params;
 	char names[4][64];
 	bool gone[4]; /* deleted experiments */
+	int64_t made; /* when its experiments were; 0: 5 */
 	int n_names;
 	int lives_in; /* the run, in names; 0 is rain */
 	bool deleted;
@@ -81,7 +82,8 @@ static int store_experiments(struct mk_call *call, struct mk_tracking *t, char *
 	for (int i = 0; r == 0 && i < t->n_names; i++) {
 		char id[16];
 		const struct mk_t_experiment experiment = {
-			.id = id, .name = t->names[i], .created = 5, .updated = 7, .deleted = t->gone[i]};
+			.id = id, .name = t->names[i], .created = t->made ? t->made : 5,
+			.updated = 7, .deleted = t->gone[i]};
 
 		(void)snprintf(id, sizeof(id), "%d", i + 1);
 		r = emit(arg, &experiment);

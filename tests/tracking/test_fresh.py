@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from httpserve import free_port, nginx
 from mantik import wait_for
 from mounted import Mounted, info, read, rows
 from tracking import NEWEST, mlflow, starter
@@ -213,3 +214,42 @@ def test_gone_and_back(mounted):
     wait_for(back, "the server to be asked again", 60, every=0.5)
     assert time.monotonic() - begun <= 30
     wait_for(lambda: info(run)["as_of"] >= seen, "a new as_of", 35, every=0.5)
+
+
+def test_another_server_at_its_address(platform, server):
+    """A tunnel that leads elsewhere: not mixed, and what waits for the one is not sent to the other."""
+    port = free_port()
+
+    def tunnel(to):
+        return nginx(platform, f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {to.url}; }} }}")
+
+    def experiments():
+        try:
+            return set(os.listdir(f"{it.project}/experiments"))
+        except OSError:
+            return None
+    it = Mounted(platform, server)
+    with mlflow(platform, NEWEST, seed=False) as another:
+        with tunnel(server):
+            it.mount(f"http://127.0.0.1:{port}")
+            before, known = it.runs(), experiments()
+            name = os.path.basename(it.run(it.ids["run"]))
+            assert len(before) > 13 and WIND in known
+        tag = f"projects/{it.name}/runs/{name}/tags/waits"
+        with open(f"{it.top}/{tag}", "w") as f:
+            f.write("x")
+        with tunnel(another):
+            it.later(3600)
+            wait_for(lambda: "another server answers there" in read(f"{it.top}/.mantik/unsent"),
+                     "mantikd to see it", 90, every=0.5)
+            assert it.runs() == before and experiments() == known
+            assert "waits" not in read(another.log)
+            platform.ctl("discard", "--yes", f"/{tag}")
+            it.later(3600)
+            wait_for(lambda: experiments() == {"Default"}, "the other server", 60, every=0.5)
+            assert it.runs() == set()
+        with tunnel(server):
+            it.later(3600)
+            wait_for(lambda: experiments() == known and it.runs() == before, "the first", 60, every=0.5)
+            assert read(f"{it.project}/runs/{name}/status") == "FINISHED\n"
+        it.leave()

@@ -15,6 +15,7 @@ struct mk_tracking {
 	int n_runs, n_deleted; /* run i of experiment i % 2; the last n_deleted are deleted */
 	int n_points;
 	double first_value;
+	int64_t made; /* when its experiments were; 0: 5 */
 	bool swapped; /* the experiments have exchanged their names */
 	int fails;    /* errno of every answer */
 	int slow_ms;
@@ -40,10 +41,11 @@ static void store_close(struct mk_tracking *t)
 static int store_experiments(struct mk_call *call, struct mk_tracking *t, char **token,
 			     mk_t_experiment_emit *emit, void *arg)
 {
+	int64_t made = t->made ? t->made : 5;
 	const struct mk_t_experiment all[] = {
-		{.id = "1", .name = t->swapped ? "wind" : "rain", .created = 5, .updated = 7},
-		{.id = "2", .name = t->swapped ? "rain" : "wind", .created = 5, .updated = 7},
-		{.id = "3", .name = "old", .created = 5, .updated = 7, .deleted = true},
+		{.id = "1", .name = t->swapped ? "wind" : "rain", .created = made, .updated = 7},
+		{.id = "2", .name = t->swapped ? "rain" : "wind", .created = made, .updated = 7},
+		{.id = "3", .name = "old", .created = made, .updated = 7, .deleted = true},
 	};
 	int r = answer(call, t);
 
@@ -558,6 +560,44 @@ static void a_run_that_is_gone(void)
 	CHECK_TEXT(run.reason, "gone at the server");
 }
 
+static int count_rows(struct platform *p, const char *sql)
+{
+	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
+	int n = -1;
+
+	CHECK_INT(mk_db_read(&p->call, p->m->db, sql, &stmt), 0);
+	if (mk_step(&p->call, stmt) > 0)
+		n = (int)mk_col_int(stmt, 0);
+	return n;
+}
+
+/* A tunnel that leads elsewhere today, a store made anew: the ids of its experiments are the same. */
+static void another_server_at_its_address(void)
+{
+	STORE(p, t, .n_runs = 450, .n_deleted = 2);
+	_cleanup_(mk_run_free) struct mk_run run = {};
+	int64_t id;
+
+	CHECK_INT(count_runs(&p, project, false), 448);
+	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-7.00000000", false, &id), 0);
+	t.made = 9;
+	t.n_runs = 3;
+	t.n_deleted = 0;
+	CHECK_INT(count_runs(&p, project, false), 448); /* it was not asked again yet */
+	later(&p);
+	CHECK_INT(count_runs(&p, project, false), 3);
+	CHECK_INT(count_runs(&p, project, true), 0);
+	CHECK_INT(mk_run_peek(&p.call, p.m, id, &run), -ENOENT);
+	CHECK_INT(count_rows(&p, "SELECT count(*) FROM runs"), 3);
+	CHECK_INT(count_rows(&p, "SELECT count(*) FROM params"), 6);
+	CHECK_INT(count_rows(&p, "SELECT count(*) FROM experiments"), 3);
+	/* that one is known now */
+	later(&p);
+	t.asked = 0;
+	CHECK_INT(count_runs(&p, project, false), 3);
+	CHECK_INT(t.asked, 3);
+}
+
 static void two_connections_to_one_store(void)
 {
 	STORE(p, t, .n_runs = 3);
@@ -578,5 +618,6 @@ int main(void)
 		   TEST(one_asks_for_all), TEST(who_is_interrupted_leaves),
 		   TEST(a_history_grows_and_may_change), TEST(a_long_history_is_waited_for),
 		   TEST(minus_zero_is_kept), TEST(names_are_exchanged),
-		   TEST(a_run_that_is_gone), TEST(two_connections_to_one_store));
+		   TEST(a_run_that_is_gone),
+		   TEST(another_server_at_its_address), TEST(two_connections_to_one_store));
 }

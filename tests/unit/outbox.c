@@ -77,11 +77,12 @@ static int64_t first_run(struct platform *p, struct mk_tracking *t)
 static int send(struct platform *p)
 {
 	_cleanup_call_ struct mk_call call;
+	struct mk_out_seen seen = {};
 	int64_t due;
 
 	mk_call_init(&call);
 	call.may_wait = MK_ANY;
-	return mk_outbox_send(&call, p->m, &(struct mk_out_queue){1, false}, NULL, &due);
+	return mk_outbox_send(&call, p->m, &(struct mk_out_queue){1, false}, &seen, &due);
 }
 
 static int64_t unsent(struct platform *p, int64_t run)
@@ -432,6 +433,29 @@ static void a_refused_login_refuses_no_write(void)
 }
 
 /* Who waits in a mount parks, and is 0 when interrupted: it is durable. */
+/* Two servers behind one address, one after the other: what is written for the one does not go to the
+ * other, whose experiments have the same ids. */
+static void another_server_gets_nothing(void)
+{
+	STORE(p, t);
+
+	CHECK_INT(mk_run_value_set(&p.call, p.m, run, MK_TAG, "team", "b"), 0);
+	t->made = 9;
+	CHECK_INT(send(&p), -EHOSTUNREACH);
+	CHECK_INT(t->said, 0);
+	CHECK_INT(told(&p), 0); /* it waits */
+	/* and its run is shown as it was, not the other's */
+	later(&p);
+	CHECK_INT(mk_index_experiments(&p.call, p.m, project), 0);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
+	CHECK_INT(unsent(&p, run), 1);
+	/* the address leads to it again */
+	t->made = 5;
+	CHECK_INT(send(&p), 0);
+	CHECK_TEXT(t->tags[0][1], "b");
+	CHECK_INT(unsent(&p, run), 0);
+}
+
 static void waiting_parks(void)
 {
 	STORE(p, t);
@@ -753,7 +777,7 @@ int main(void)
 		   TEST(lost_questions_lose_nothing), TEST(what_arrived_is_not_shown_twice),
 		   TEST(others_log_between), TEST(a_store_that_is_away_gets_it_later),
 		   TEST(a_refused_login_refuses_no_write),
-		   TEST(waiting_parks), TEST(removed_deleted_and_back),
+		   TEST(another_server_gets_nothing), TEST(waiting_parks), TEST(removed_deleted_and_back),
 		   TEST(a_run_that_others_delete), TEST(experiments_are_made),
 		   TEST(an_experiment_goes_with_its_runs),
 		   TEST(a_refused_experiment_comes_back_with_its_runs),

@@ -81,7 +81,7 @@ static int put(struct platform *p, int64_t run, const char *path, const char *te
 }
 
 /* What mantikd does; seen: what it has asked for before. */
-static int send_with(struct platform *p, struct mk_upload_seen *seen)
+static int send_with(struct platform *p, struct mk_out_seen *seen)
 {
 	_cleanup_free_ struct mk_out_queue *queues = NULL;
 	size_t n = 0;
@@ -96,10 +96,10 @@ static int send_with(struct platform *p, struct mk_upload_seen *seen)
 
 static int send_all(struct platform *p)
 {
-	struct mk_upload_seen seen = {};
+	struct mk_out_seen seen = {};
 	int r = send_with(p, &seen);
 
-	mk_upload_seen_free(&seen);
+	mk_out_seen_free(&seen);
 	return r;
 }
 
@@ -371,7 +371,7 @@ static void what_others_logged_since_stays(void)
 static void a_directory_is_asked_for_once(void)
 {
 	STORE(p, t);
-	struct mk_upload_seen seen = {};
+	struct mk_out_seen seen = {};
 	int asked;
 
 	CHECK_INT(put(&p, run, "a/1", "x"), 0);
@@ -385,7 +385,7 @@ static void a_directory_is_asked_for_once(void)
 	asked = t.asked_files;
 	CHECK_INT(send_with(&p, &seen), 0);
 	CHECK_INT(t.asked_files, asked);
-	seen.until = 1; /* a minute later */
+	seen.files.until = 1; /* a minute later */
 	CHECK_INT(put(&p, run, "b/3", "x"), 0);
 	asked = t.asked_files;
 	logged_by_another(&t, "b/3", "theirs");
@@ -393,7 +393,7 @@ static void a_directory_is_asked_for_once(void)
 	CHECK_INT(t.asked_files - asked, 1);
 	CHECK_INT(t.puts, 4);
 	CHECK_INT(mk_outbox_wait(&p.call, p.m), -EEXIST);
-	mk_upload_seen_free(&seen);
+	mk_out_seen_free(&seen);
 }
 
 /* What lies there after a try whose answer was lost is half of ours. */

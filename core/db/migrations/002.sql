@@ -261,3 +261,6 @@ ALTER TABLE projects ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;	-- time
 -- A file that its store refused when nobody waited for it any more: the errno. It is kept, and tried
 -- again a day later.
 ALTER TABLE outbox ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+
+-- When the store made it, ns; 0 it did not say. Another time under that id is another store's.
+ALTER TABLE experiments ADD COLUMN remote_created INTEGER NOT NULL DEFAULT 0;

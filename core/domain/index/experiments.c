@@ -126,16 +126,18 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	if (r == 0)
 		r = mk_prepare(call, conn,
 			       "INSERT INTO experiments (project_id, name, created, changed, touched,"
-			       " remote_id, remote_updated, deleted, remote_digest)"
-			       " VALUES (?1, ?2, ?3, ?4, 1, ?5, ?4, ?6, ?7)"
+			       " remote_id, remote_updated, deleted, remote_digest, remote_created)"
+			       " VALUES (?1, ?2, ?3, ?4, 1, ?5, ?4, ?6, ?7, ?8)"
 			       " ON CONFLICT (project_id, remote_id) WHERE remote_id IS NOT NULL"
 			       " DO UPDATE SET name = excluded.name, deleted = excluded.deleted,"
 			       " changed = max(changed + 1, excluded.changed),"
 			       " remote_updated = excluded.remote_updated,"
-			       " remote_digest = excluded.remote_digest"
+			       " remote_digest = excluded.remote_digest,"
+			       " remote_created = excluded.remote_created"
 			       " WHERE name <> excluded.name OR deleted <> excluded.deleted"
 			       " OR remote_updated <> excluded.remote_updated"
-			       " OR remote_digest <> excluded.remote_digest",
+			       " OR remote_digest <> excluded.remote_digest"
+			       " OR remote_created <> excluded.remote_created",
 			       &stmt);
 	if (r < 0)
 		return r;
@@ -146,6 +148,7 @@ static int put_experiment(struct mk_call *call, struct mk_conn *conn, int64_t pr
 	mk_bind_text(stmt, 5, experiment->id);
 	mk_bind_int(stmt, 6, experiment->deleted);
 	mk_bind_int(stmt, 7, mk_page_tags_digest(experiment));
+	mk_bind_int(stmt, 8, experiment->created);
 	r = mk_exec(call, stmt);
 	if (r < 0 || !mk_rows_changed(conn))
 		return r;

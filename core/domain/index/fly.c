@@ -15,6 +15,8 @@
 #include <string.h>
 
 #include "domain/domain.h"
+#include "domain/index/another.h"
+#include "domain/index/ask.h"
 #include "domain/index/store.h"
 
 enum {
@@ -22,7 +24,7 @@ enum {
 	IDS_AT_ONCE = 100,    /* experiments, or runs, of one question */
 	LOST_ONES = 50,	      /* asked one by one */
 };
-static const int64_t overlap = 3600 * MK_SEC, all_again = 86400 * MK_SEC;
+static const int64_t overlap = 3600 * MK_SEC, all_again = 86400 * MK_SEC, just_now = 2 * MK_SEC;
 
 void mk_question_drop(void *question)
 {
@@ -97,7 +99,26 @@ int mk_fly_experiments(struct mk_call *call, struct mk_flight *flight, void *arg
 		if (r == 0)
 			r = turn(call, flight, q, ++n);
 	} while (r == 0 && token);
+	if (r == 0)
+		r = mk_index_is_another(call, q->m, q->project_id, q->connection, &page);
+	if (r > 0)
+		r = mk_index_forget(call, q->m, q->project_id);
 	return r < 0 ? r : mk_domain_write(call, q->m, MK_KILLSAFE, put_experiments, &put);
+}
+
+int mk_fly_who(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q, int64_t fresh)
+{
+	char what[] = "experiments";
+	struct mk_question who = *q;
+	struct mk_mark mark = {};
+	int r = mk_mark_get(call, q->m, q->project_id, what, &mark);
+	int64_t age = mk_now_real() - mark.time;
+
+	free(mark.value);
+	if (r < 0 || (mark.time && age >= 0 && age < fresh))
+		return r;
+	who.what = what;
+	return mk_fly_experiments(call, flight, &who);
 }
 
 /* --- runs ---------------------------------------------------------------------------------- */
@@ -312,8 +333,10 @@ int mk_fly_runs(struct mk_call *call, struct mk_flight *flight, void *arg)
 	long long newest = 0, complete = 0;
 	int64_t live = 0, newest_now = 0;
 	char value[64];
-	int r = mk_mark_get(call, q->m, q->project_id, q->what, &mark);
+	int r = mk_fly_who(call, flight, q, mk_fresh_list);
 
+	if (r == 0)
+		r = mk_mark_get(call, q->m, q->project_id, q->what, &mark);
 	q->asked = mk_now_real();
 	if (mark.value && sscanf(mark.value, "%lld %lld", &newest, &complete) != 2)
 		complete = 0;
@@ -399,9 +422,11 @@ int mk_fly_run(struct mk_call *call, struct mk_flight *flight, void *arg)
 	r = q->ops->run(call, q->store, q->remote_id, mk_page_add_run, &page);
 	mk_flight_moved(flight);
 	put.gone = r == -ENOENT;
-	if (put.gone)
+	if (put.gone) { /* or is it another server that does not know it? */
 		mk_error_clear(call);
-	else if (r < 0)
+		r = mk_fly_who(call, flight, q, just_now);
+	}
+	if (r < 0)
 		return r;
 	return mk_domain_write(call, q->m, MK_KILLSAFE, put_run, &put);
 }

@@ -24,6 +24,11 @@ struct mk_question {
 };
 void mk_question_drop(void *question);
 
+/* Within another flight: lists are believed only of the server we know. 0 it is, by its experiments as of
+ * so many ns ago at most. */
+int mk_fly_who(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q,
+	       int64_t fresh) _must_check_;
+
 mk_flight_fn mk_fly_experiments; /* struct mk_question * each */
 mk_flight_fn mk_fly_runs;
 mk_flight_fn mk_fly_run;

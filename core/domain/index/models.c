@@ -116,8 +116,10 @@ int mk_fly_models(struct mk_call *call, struct mk_flight *flight, void *arg)
 	_cleanup_page_ struct mk_page page = {};
 	_cleanup_free_ char *token = NULL;
 	struct put put = {.q = q, .page = &page};
-	int r, n = 0;
+	int r = mk_fly_who(call, flight, q, mk_fresh_list), n = 0;
 
+	if (r < 0)
+		return r;
 	q->asked = mk_now_real();
 	do {
 		r = q->ops->models(call, q->store, &token, mk_page_add_model, &page);
@@ -202,9 +204,12 @@ int mk_fly_versions(struct mk_call *call, struct mk_flight *flight, void *arg)
 	_cleanup_page_ struct mk_page page = {};
 	_cleanup_free_ char *token = NULL;
 	struct put put = {.q = q, .page = &page};
-	int n = 0, r = mk_page_add_model(&page, &(struct mk_t_model){.name = q->remote_id});
+	int n = 0, r = mk_fly_who(call, flight, q, mk_fresh_list);
 
+	if (r < 0)
+		return r;
 	q->asked = mk_now_real();
+	r = mk_page_add_model(&page, &(struct mk_t_model){.name = q->remote_id});
 	if (r < 0)
 		return mk_fail(call, -r, "out of memory for a model");
 	do {

@@ -20,6 +20,7 @@
 
 #include "connect/tracking/tracking.h"
 #include "domain/domain.h"
+#include "domain/index/another.h"
 #include "domain/index/index.h"
 #include "domain/outbox/upload.h"
 
@@ -27,11 +28,12 @@ enum { FAILURES = 3, WHOLE_AFTER = 4 };
 static const int64_t linger = 200 * MK_MS;    /* what a loop writes is sent together */
 static const int64_t settle_time = 5 * MK_SEC; /* a store may still be at work so long */
 static const int64_t longest = 60 * MK_SEC;
+static const int64_t same = 30 * MK_SEC; /* not asked who it is again */
 
 struct sending {
 	struct mantik *m;
 	struct mk_out_queue queue;
-	struct mk_upload_seen *seen;
+	struct mk_out_seen *seen;
 	const struct mk_tracking_ops *ops;
 	struct mk_tracking *store;
 	size_t most;  /* points of a batch */
@@ -358,7 +360,7 @@ static int send_file(struct mk_call *call, const struct sending *s, const struct
 	int r = 0;
 
 	if (!rows->v[0].asked) {
-		r = mk_upload_ask(call, s->m, rows->v[0].of, s->seen);
+		r = mk_upload_ask(call, s->m, rows->v[0].of, &s->seen->files);
 		if (r == 0)
 			r = mk_outbox_asked(call, s->m, rows, true);
 		if (r <= 0)
@@ -465,8 +467,40 @@ static int step(struct mk_call *call, struct sending *s, int64_t *ret_due)
 	return r < 0 ? r : 1;
 }
 
+void mk_out_seen_free(struct mk_out_seen *seen)
+{
+	mk_upload_seen_free(&seen->files);
+}
+
+/* What waits is for the server we know, not for another that answers in its place now. One that does
+ * not let us ask is found out by what is sent. */
+static int is_same(struct mk_call *call, struct sending *s, const char *connection)
+{
+	_cleanup_page_ struct mk_page page = {};
+	_cleanup_free_ char *token = NULL;
+	int64_t now = mk_now_mono();
+	int r;
+
+	if (now < s->seen->same_until)
+		return 0;
+	do
+		r = s->ops->experiments(call, s->store, &token, mk_page_add_experiment, &page);
+	while (r == 0 && token && !call->cancelled);
+	if (r < 0 && r != -ETIMEDOUT && r != -EINTR && !is_away(r)) {
+		mk_error_clear(call);
+		return 0;
+	}
+	if (r < 0 || token)
+		return r;
+	r = mk_index_is_another(call, s->m, s->queue.project_id, connection, &page);
+	if (r < 0)
+		return r;
+	s->seen->same_until = now + same;
+	return 0;
+}
+
 int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
-		   struct mk_upload_seen *seen, int64_t *ret_due)
+		   struct mk_out_seen *seen, int64_t *ret_due)
 {
 	struct sending s = {.m = m, .queue = *queue, .seen = seen, .most = MK_T_MAX_POINTS};
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
@@ -485,6 +519,8 @@ int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_q
 	connection = mk_col_dup(stmt, 0);
 	mk_reset(&stmt);
 	r = mk_index_store(call, m, connection, &s.ops, &s.store);
+	if (r == 0)
+		r = is_same(call, &s, connection);
 	if (r < 0) {
 		_cleanup_free_ char *words = mk_strdup(call->error.text);
 		_cleanup_call_ struct mk_call own;
