@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Asking a tracking store, page by page, and writing what comes. A page is copied, then written in
- * one transaction: nothing of the database is held while the store is waited for.
+ * one transaction, by a thread of its own while the next is asked for: nothing of the database is held
+ * while the store is waited for.
  *
  * Runs of experiments, the first time: all, newest first. Later: those that started since an hour
  * before the newest we have (clocks differ), those that live here, and those that are deleted; of
@@ -11,6 +12,7 @@
 #include "domain/index/fly.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -145,11 +147,63 @@ static int find_experiments(struct mk_call *call, const struct mk_question *q, s
 	return r;
 }
 
+/* A page that is written while the next is asked for. */
+struct behind {
+	const struct mk_question *q;
+	struct mk_page page;
+	struct mk_call call;
+	pthread_t thread;
+	bool running;
+	int result;
+};
+
+static void *write_behind(void *arg)
+{
+	struct behind *b = arg;
+
+	b->result = write_page(&b->call, b->q, &b->page);
+	return NULL;
+}
+
+static int behind_wait(struct mk_call *call, struct behind *b)
+{
+	if (!b->running)
+		return 0;
+	pthread_join(b->thread, NULL);
+	b->running = false;
+	if (b->result < 0)
+		mk_error_move(call, &b->call);
+	mk_call_done(&b->call);
+	mk_page_free(&b->page);
+	return b->result;
+}
+
+/* Takes the page; those before it are written by then. */
+static int behind_put(struct mk_call *call, struct behind *b, struct mk_page *page)
+{
+	int r = behind_wait(call, b);
+
+	if (r < 0)
+		return r;
+	mk_call_init(&b->call);
+	b->call.may_wait = MK_ANY;
+	b->page = *page;
+	b->running = pthread_create(&b->thread, NULL, write_behind, b) == 0;
+	if (b->running) {
+		*page = (struct mk_page){};
+		return 0;
+	}
+	b->page = (struct mk_page){};
+	mk_call_done(&b->call);
+	return write_page(call, b->q, page);
+}
+
 /* All pages of one query; came, if not NULL: the ids of the runs in them. */
 static int ask_runs(struct mk_call *call, struct mk_flight *flight, const struct mk_question *q,
 		    const struct mk_t_query *query, struct mk_list *came)
 {
 	_cleanup_free_ char *token = NULL;
+	struct behind behind = {.q = q};
 	int r, n = 0;
 
 	do {
@@ -158,12 +212,19 @@ static int ask_runs(struct mk_call *call, struct mk_flight *flight, const struct
 		r = q->ops->runs(call, q->store, query, &token, mk_page_add_run, &page);
 		if (r == 0)
 			r = turn(call, flight, q, ++n);
-		if (r == 0)
-			r = write_page(call, q, &page);
 		for (size_t i = 0; r == 0 && came && i < page.n_runs; i++)
 			r = mk_list_add(came, page.runs[i].id);
+		if (r == 0)
+			r = behind_put(call, &behind, &page);
 	} while (r == 0 && token);
-	return r;
+	if (r < 0) { /* the words of what failed first; what came before it stays */
+		_cleanup_call_ struct mk_call other;
+
+		mk_call_init(&other);
+		(void)!behind_wait(&other, &behind);
+		return r;
+	}
+	return behind_wait(call, &behind);
 }
 
 /* A number about the runs of the question, 0: none. */
