@@ -30,7 +30,7 @@
 #include "domain/logged.h"
 #include "domain/track/track.h"
 
-enum { WAIT_S = 8 };
+enum { WAIT_S = 8, MOST_RUNS = 10000, EXPERIMENTS_AT_ONCE = 100 };
 static const int64_t clocks = 2 * MK_SEC; /* a file's time may be a little behind */
 
 /* A metric that was taken in: how many points, and the last one in the store's order. */
@@ -74,6 +74,8 @@ void store_runs_free(struct store_runs **runs)
 		free((*runs)->v[i].parent);
 		free((*runs)->v[i].prefix);
 	}
+	if (*runs)
+		free((*runs)->v);
 	mk_freep(runs);
 }
 
@@ -138,7 +140,7 @@ static int add_id(void *arg, const struct mk_t_experiment *experiment)
 {
 	struct mk_list *ids = arg;
 
-	return experiment->deleted || ids->n == 100 ? 0 : mk_list_add(ids, experiment->id);
+	return experiment->deleted ? 0 : mk_list_add(ids, experiment->id);
 }
 
 static int add_run(void *arg, const struct mk_t_run *run)
@@ -146,8 +148,18 @@ static int add_run(void *arg, const struct mk_t_run *run)
 	struct store_runs *runs = arg;
 	const char *parent = NULL;
 
-	if (run->started < runs->since || runs->n == STORE_MOST_RUNS)
+	if (run->started < runs->since)
 		return 0;
+	runs->more = runs->n == MOST_RUNS;
+	if (runs->more)
+		return 0;
+	if (runs->n % 256 == 0) {
+		void *v = reallocarray(runs->v, runs->n + 256, sizeof(*runs->v));
+
+		if (!v)
+			return -ENOMEM;
+		runs->v = v;
+	}
 	for (size_t i = 0; i < run->n_tags; i++)
 		if (strcmp(run->tags[i].key, "mlflow.parentRunId") == 0)
 			parent = run->tags[i].value;
@@ -183,17 +195,21 @@ static int find_runs(struct mk_call *call, const struct store_source *source, in
 {
 	_cleanup_list_ struct mk_list ids = {};
 	_cleanup_free_ char *token = NULL;
-	struct mk_t_query query = {.started_since = since};
 	size_t ours = 0;
 	int r = source->ops->experiments(call, source->t, &token, add_id, &ids);
 
 	ret->since = since;
-	query.experiment_ids = (const char *const *)ids.v;
-	query.n_experiments = ids.n;
-	do {
-		if (r == 0)
+	for (size_t i = 0; r == 0 && i < ids.n; i += EXPERIMENTS_AT_ONCE) {
+		const struct mk_t_query query = {
+			.started_since = since,
+			.experiment_ids = (const char *const *)ids.v + i,
+			.n_experiments = ids.n - i < EXPERIMENTS_AT_ONCE ? ids.n - i : EXPERIMENTS_AT_ONCE,
+		};
+
+		do
 			r = source->ops->runs(call, source->t, &query, &token, add_run, ret);
-	} while (r == 0 && token);
+		while (r == 0 && token);
+	}
 	for (size_t i = 1; i < ret->n; i++)
 		if (is_before(&ret->v[i], &ret->v[ours]))
 			ours = i;
@@ -221,7 +237,15 @@ int store_find(struct mk_call *call, struct mantik *m, const struct job *job,
 	int64_t since = 0;
 	int r = submitted(call, m, job->run_id, &since);
 
-	return r < 0 ? r : find_runs(call, source, since - clocks, ret);
+	if (r == 0)
+		r = find_runs(call, source, since - clocks, ret);
+	if (r == 0 && ret->more) {
+		_cleanup_free_ char *text = mk_strf("MLflow: of more than %d runs in the job's own store the "
+						    "others stay there", MOST_RUNS);
+
+		store_tell(job->store, text);
+	}
+	return r;
 }
 
 /* --- points ---------------------------------------------------------------------------------- */

@@ -24,11 +24,11 @@ struct store_run {
 	int64_t started;
 	char *prefix; /* "": it is the job's own; or "NAME.ID/" */
 };
-enum { STORE_MOST_RUNS = 1000 };
 struct store_runs {
-	struct store_run v[STORE_MOST_RUNS];
+	struct store_run *v;
 	size_t n;
 	int64_t since;
+	bool more; /* than are taken in */
 };
 void store_runs_free(struct store_runs **runs);
 

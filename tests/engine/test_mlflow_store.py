@@ -98,6 +98,36 @@ def test_several_runs_and_a_store_that_was_there(engine, platform):
     assert sorted(os.listdir(f"{run.record}/artifacts")) == sorted([a, b])
 
 
+MANY = """
+import os, time, uuid
+now, parent = int(time.time() * 1000), uuid.uuid4().hex
+def put(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text)
+for e in range(120):
+    put(f"mlruns/{e}/meta.yaml", f"experiment_id: '{e}'\\nname: e{e}\\nlifecycle_stage: active\\nartifact_location: ''\\n")
+for i in range(1200):
+    e, id = i % 120, parent if i == 0 else uuid.uuid4().hex
+    put(f"mlruns/{e}/{id}/meta.yaml", f"run_id: {id}\\nrun_uuid: {id}\\nrun_name: trial\\nexperiment_id: '{e}'\\n"
+        f"artifact_uri: ''\\nlifecycle_stage: active\\nstatus: 3\\nstart_time: {now + i}\\nend_time: {now + i}\\nuser_id: a\\n")
+    put(f"mlruns/{e}/{id}/params/i", str(i))
+    if i:
+        put(f"mlruns/{e}/{id}/tags/mlflow.parentRunId", parent)
+"""
+
+
+def test_a_sweep_of_many_runs(engine):
+    """More than a page of runs, in more experiments than are asked for at once: the parent, which began
+    first, is the job's run, and all the others are there."""
+    run = engine.submit("python3 -c " + shlex.quote(MANY))
+    engine.daemon()
+    assert run.wait(180) == "FINISHED"
+    params = run.values("params")
+    assert params.pop("i") == "0"
+    assert sorted(map(int, params.values())) == list(range(1, 1200))
+
+
 MORE = """
 import mlflow, os
 from mlflow import MlflowClient
