@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import pytest
@@ -342,6 +343,24 @@ def test_the_server_is_away(writer, source):
     check_files(source, f"{writer.stored}/away")
     assert read(f"{writer.stored}/late.txt") == "late"
     writer.platform.run("diff", "-r", source, f"{writer.there}/away")
+
+
+@pytest.mark.full
+def test_a_gibibyte(writer):
+    """Whole, and ls of something else answers meanwhile."""
+    source = os.path.join(writer.platform.dir, "big")
+    with open(source, "wb") as f:
+        for _ in range(64):
+            f.write(os.urandom(16 << 20))
+    copying = writer.platform.start("cp", source, f"{writer.there}/big")
+    while copying.poll() is None:
+        begun = time.monotonic()
+        writer.platform.run("ls", f"{writer.project}/experiments")
+        assert time.monotonic() - begun < 2
+    assert copying.returncode == 0
+    wait_for(lambda: not writer.waiting(), "the upload to end", 300)
+    writer.platform.run("cmp", source, f"{writer.stored}/big", timeout=300)
+    writer.platform.run("cmp", source, f"{writer.there}/big", timeout=300)
 
 
 @pytest.mark.full
