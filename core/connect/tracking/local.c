@@ -199,20 +199,3 @@ const char *mk_local_text(struct mk_arena *arena, const char *text, size_t len)
 	}
 	return mk_buf_check(&clean) < 0 ? NULL : mk_arena_text(arena, mk_buf_text(&clean), clean.len);
 }
-
-enum mk_status mk_local_status(const char *text)
-{
-	static const struct {
-		const char *name, *number;
-		enum mk_status status;
-	} table[] = {
-		{"RUNNING", "1", MK_RUNNING},	{"SCHEDULED", "2", MK_SCHEDULED},
-		{"FINISHED", "3", MK_FINISHED}, {"FAILED", "4", MK_FAILED},
-		{"KILLED", "5", MK_KILLED},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
-		if (strcmp(text, table[i].name) == 0 || strcmp(text, table[i].number) == 0)
-			return table[i].status;
-	return MK_UNKNOWN;
-}

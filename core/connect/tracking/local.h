@@ -75,8 +75,6 @@ bool mk_local_is_id(const char *text);
 int64_t mk_local_time(int64_t ms);
 /* A text without NUL, what is no UTF-8 replaced (U+FFFD). NULL: out of memory. */
 const char *mk_local_text(struct mk_arena *arena, const char *text, size_t len);
-/* RUNNING, 1 … as MLflow names and numbers them. */
-enum mk_status mk_local_status(const char *text);
 
 /* --- files (local_files.c) ------------------------------------------------------------------- */
 

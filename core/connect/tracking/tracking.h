@@ -139,6 +139,9 @@ enum {
 };
 #define MK_T_TICK (1000 * 1000) /* ns: a time comes back as a multiple of it */
 
+/* RUNNING … as MLflow names them, or 1 … as clones and old stores number them; else MK_UNKNOWN. */
+enum mk_status mk_t_status(const char *text);
+
 /* Is it unknown whether the store has what was written? */
 static inline bool mk_t_maybe(int r)
 {

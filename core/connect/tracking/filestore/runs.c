@@ -240,7 +240,7 @@ static int take_run(struct mk_call *call, struct mk_tracking *t, int root, const
 	struct mk_t_run run = {
 		.id = strrchr(path, '/') + 1,
 		.experiment_id = strrchr(above, '/') ? strrchr(above, '/') + 1 : above,
-		.status = *status ? mk_local_status(status) : MK_RUNNING,
+		.status = *status ? mk_t_status(status) : MK_RUNNING,
 		.started = mk_fs_ms(meta, "start_time"),
 		.ended = mk_fs_ms(meta, "end_time"),
 		.deleted = strcmp(mk_fs_text(meta, "lifecycle_stage"), "deleted") == 0,
@@ -427,7 +427,7 @@ static bool is_wanted(struct page *page, const char *path, const struct mk_doc *
 
 	if (deleted != query->deleted)
 		return false;
-	if (query->live && *status && mk_status_final(mk_local_status(status)))
+	if (query->live && *status && mk_status_final(mk_t_status(status)))
 		return false;
 	return !query->started_since || mk_fs_ms(meta, "start_time") >= query->started_since ||
 	       (!query->live && has_changed(page, path));

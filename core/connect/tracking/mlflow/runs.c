@@ -18,24 +18,6 @@ struct taking {
 	size_t taken;
 };
 
-/* Names on the wire, numbers in what clones and old stores send. */
-static enum mk_status status_of(const char *text)
-{
-	static const struct {
-		const char *name, *number;
-		enum mk_status status;
-	} table[] = {
-		{"RUNNING", "1", MK_RUNNING},	{"SCHEDULED", "2", MK_SCHEDULED},
-		{"FINISHED", "3", MK_FINISHED}, {"FAILED", "4", MK_FAILED},
-		{"KILLED", "5", MK_KILLED},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
-		if (strcmp(text, table[i].name) == 0 || strcmp(text, table[i].number) == 0)
-			return table[i].status;
-	return MK_UNKNOWN;
-}
-
 static struct mk_t_metric *read_metrics(json_t *list, size_t *ret_n)
 {
 	size_t n = json_array_size(list), k = 0;
@@ -122,7 +104,7 @@ static int take(void *arg, json_t *r)
 			       mk_mlflow_tag(tag_list, "mlflow.runName")),
 		.user = either(mk_mlflow_text(info, "user_id"),
 			       mk_mlflow_tag(tag_list, "mlflow.user")),
-		.status = status_of(mk_mlflow_text(info, "status")),
+		.status = mk_t_status(mk_mlflow_text(info, "status")),
 		.started = mk_mlflow_time(info, "start_time"),
 		.ended = mk_mlflow_time(info, "end_time"),
 		.deleted = strcmp(mk_mlflow_text(info, "lifecycle_stage"), "deleted") == 0,

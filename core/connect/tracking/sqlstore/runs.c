@@ -41,17 +41,18 @@ static int read_experiments(struct mk_sql *sql, void *arg)
 		return r;
 	mk_bind_text(stmt, 1, sql->workspace);
 	while ((r = mk_step(sql->call, stmt)) > 0) {
+		const char *stage = mk_sql_text(sql, stmt, 3);
 		struct mk_t_experiment *to;
 		struct mk_t_pair *pairs = NULL;
 
-		r = mk_sql_grow(sql, &e->v, &e->n, &e->cap, sizeof(*to), &to);
+		r = stage ? mk_sql_grow(sql, &e->v, &e->n, &e->cap, sizeof(*to), &to) : -ENOMEM;
 		if (r < 0)
 			return r;
 		*to = (struct mk_t_experiment){
 			.id = mk_sql_text(sql, stmt, 0),
 			.name = mk_sql_text(sql, stmt, 1),
 			.artifact_location = mk_sql_text(sql, stmt, 2),
-			.deleted = strcmp(mk_sql_text(sql, stmt, 3), "deleted") == 0,
+			.deleted = strcmp(stage, "deleted") == 0,
 			.created = mk_sql_time(stmt, 4),
 			.updated = mk_sql_time(stmt, 5),
 		};
@@ -313,7 +314,7 @@ static int read_runs(struct mk_sql *sql, void *arg)
 		if (!to->id || !to->experiment_id || !to->name || !to->user || !to->artifact_uri ||
 		    !status || !stage)
 			return -ENOMEM;
-		to->status = mk_local_status(status);
+		to->status = mk_t_status(status);
 		to->deleted = strcmp(stage, "deleted") == 0;
 	}
 	mk_reset(&stmt);
