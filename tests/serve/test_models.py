@@ -13,33 +13,13 @@ import time
 import urllib.parse
 
 import pytest
-from httpserve import free_port
 from mantik import wait_for
-from rest import Ours, Rest, Told
+from rest import Rest, Told
 from script_models import KEPT, STEPS
 from tracking import NEWEST, OLD, starter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
-
-
-@pytest.fixture
-def ours(platform):
-    server = Ours(platform).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def rest(ours):
-    return ours.rest()
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("real"))
-    yield starter("start", folder, str(free_port()))
-    starter("stop", folder)
 
 
 # --- the same answers ----------------------------------------------------------------------------

@@ -10,32 +10,13 @@ import time
 
 import pytest
 from mantik import wait_for
-from rest import Ours, Refused, Rest, Told
+from rest import Refused, Rest, Told
 from script_runs import KEPT, STEPS, WORDS
 from tracking import NEWEST, OLD, starter
 from httpserve import free_port
 
 T = 1_700_000_000_000
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-@pytest.fixture
-def ours(platform):
-    server = Ours(platform).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def rest(ours):
-    return ours.rest()
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("real"))
-    yield starter("start", folder, str(free_port()))
-    starter("stop", folder)
 
 
 # --- the same answers ----------------------------------------------------------------------------

@@ -8,16 +8,8 @@ import re
 
 import pytest
 
-from httpserve import free_port
 from serving import Server
 from tracking import NEWEST, OLD, starter
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("real"))
-    yield starter("start", folder, str(free_port()))
-    starter("stop", folder)
 
 
 def venv(version):
