@@ -163,40 +163,6 @@ static int refuse_removal(struct fs_at *at, int code)
 	return mk_fail(at->call, code, "%s stays: it is part of the tree", at->name);
 }
 
-int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
-	      const char *name)
-{
-	struct fs_at dir, at;
-	struct fs_child child;
-	int r;
-
-	if (mk_outbox_waits(call)) { /* removed in an earlier run of this */
-		r = mk_outbox_wait(call, tree->m);
-		if (r == 0)
-			fs_node_detach(tree, parent, name);
-		return r;
-	}
-	r = begin(call, tree, parent, name, &dir);
-	if (r < 0)
-		return r;
-	r = find(&dir, name, &child, &at);
-	if (r < 0)
-		return r;
-	if (S_ISDIR(at.row->mode))
-		return mk_fail(call, EISDIR, "%s is a directory", name);
-	if (child.scratch) {
-		fs_scratch_remove(tree, child.scratch);
-	} else {
-		r = at.row->remove ? at.row->remove(&at) : refuse_removal(&at, EPERM);
-		if (r == 0)
-			r = mk_outbox_wait(call, tree->m);
-		if (r < 0)
-			return r;
-	}
-	fs_node_detach(tree, parent, name);
-	return 0;
-}
-
 static bool scratch_is_empty(struct fs_tree *tree, struct fs_scratch *dir)
 {
 	bool is_empty = true;
@@ -210,8 +176,8 @@ static bool scratch_is_empty(struct fs_tree *tree, struct fs_scratch *dir)
 	return is_empty;
 }
 
-int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
-	     const char *name)
+static int remove_child(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
+			const char *name, bool is_dir)
 {
 	struct fs_at dir, at;
 	struct fs_child child;
@@ -229,16 +195,17 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	r = find(&dir, name, &child, &at);
 	if (r < 0)
 		return r;
-	if (!S_ISDIR(at.row->mode))
+	if (is_dir && !S_ISDIR(at.row->mode))
 		return mk_fail(call, ENOTDIR, "%s is not a directory", name);
+	if (!is_dir && S_ISDIR(at.row->mode))
+		return mk_fail(call, EISDIR, "%s is a directory", name);
 	if (child.scratch) {
-		if (!scratch_is_empty(tree, child.scratch))
+		if (is_dir && !scratch_is_empty(tree, child.scratch))
 			return mk_fail(call, ENOTEMPTY, "%s is not empty", name);
 		fs_scratch_remove(tree, child.scratch);
 	} else {
-		if (!at.row->remove)
-			return refuse_removal(&at, ENOTEMPTY);
-		r = at.row->remove(&at);
+		r = at.row->remove ? at.row->remove(&at)
+				   : refuse_removal(&at, is_dir ? ENOTEMPTY : EPERM);
 		if (r == 0)
 			r = mk_outbox_wait(call, tree->m);
 		if (r < 0)
@@ -246,6 +213,18 @@ int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
 	}
 	fs_node_detach(tree, parent, name);
 	return 0;
+}
+
+int fs_unlink(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
+	      const char *name)
+{
+	return remove_child(call, tree, parent, name, false);
+}
+
+int fs_rmdir(struct mk_call *call, struct fs_tree *tree, struct fs_node *parent,
+	     const char *name)
+{
+	return remove_child(call, tree, parent, name, true);
 }
 
 /* An editor's file over a text: a save. */
