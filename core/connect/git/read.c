@@ -33,7 +33,7 @@ bool mk_mirror_has(struct mk_mirror *mirror, const struct mk_oid *commit)
 }
 
 /* 1: it leads to a commit. */
-static int peel(git_reference *ref, struct mk_oid *ret_commit, int64_t *ret_time)
+static int peel(const git_reference *ref, struct mk_oid *ret_commit, int64_t *ret_time)
 {
 	_cleanup_(git_object_freep) git_object *object = NULL;
 
@@ -48,8 +48,10 @@ static int peel(git_reference *ref, struct mk_oid *ret_commit, int64_t *ret_time
 	return 1;
 }
 
-int mk_mirror_refs(struct mk_call *call, struct mk_mirror *mirror, const char *prefix,
-		   mk_ref_emit *emit, void *arg)
+/* All refs, in git's order; fn: non-zero ends it. */
+typedef int ref_fn(void *arg, const git_reference *ref);
+
+static int each_ref(struct mk_call *call, struct mk_mirror *mirror, ref_fn *fn, void *arg)
 {
 	_cleanup_use_ struct git_use use = {.mirror = mirror};
 	_cleanup_(git_reference_iterator_freep) git_reference_iterator *refs = NULL;
@@ -62,60 +64,67 @@ int mk_mirror_refs(struct mk_call *call, struct mk_mirror *mirror, const char *p
 		return git_fail(call, mirror, r, "its refs");
 	for (;;) {
 		_cleanup_(git_reference_freep) git_reference *ref = NULL;
-		struct mk_oid commit;
-		int64_t time;
 
 		r = git_reference_next(&ref, refs);
 		if (r == GIT_ITEROVER)
 			return 0;
 		if (r < 0)
 			return git_fail(call, mirror, r, "its refs");
-
-		const char *name = git_reference_name(ref);
-		size_t n = strlen(prefix);
-
-		if (strncmp(name, prefix, n) != 0 || !peel(ref, &commit, &time))
-			continue;
-		r = emit(arg, name + n, &commit, time);
+		r = fn(arg, ref);
 		if (r)
 			return r;
 	}
 }
 
+struct commits {
+	const char *prefix;
+	mk_ref_emit *emit;
+	void *arg;
+};
+
+static int give_commit(void *arg, const git_reference *ref)
+{
+	const struct commits *c = arg;
+	const char *name = git_reference_name(ref);
+	size_t n = strlen(c->prefix);
+	struct mk_oid commit;
+	int64_t time;
+
+	if (strncmp(name, c->prefix, n) != 0 || !peel(ref, &commit, &time))
+		return 0;
+	return c->emit(c->arg, name + n, &commit, time);
+}
+
+int mk_mirror_refs(struct mk_call *call, struct mk_mirror *mirror, const char *prefix,
+		   mk_ref_emit *emit, void *arg)
+{
+	return each_ref(call, mirror, give_commit, &(struct commits){prefix, emit, arg});
+}
+
+struct raw {
+	int (*emit)(void *arg, const char *name, const struct mk_oid *oid);
+	void *arg;
+};
+
+static int give_raw(void *arg, const git_reference *ref)
+{
+	const struct raw *raw = arg;
+	const char *name = git_reference_name(ref);
+	const git_oid *target = git_reference_target(ref);
+
+	if (!target ||
+	    (strncmp(name, "refs/heads/", 11) != 0 && strncmp(name, "refs/tags/", 10) != 0))
+		return 0;
+
+	struct mk_oid oid = git_to(target);
+
+	return raw->emit(raw->arg, name, &oid);
+}
+
 int git_raw_refs(struct mk_call *call, struct mk_mirror *mirror,
 		 int (*emit)(void *arg, const char *name, const struct mk_oid *oid), void *arg)
 {
-	_cleanup_use_ struct git_use use = {.mirror = mirror};
-	_cleanup_(git_reference_iterator_freep) git_reference_iterator *refs = NULL;
-	int r = git_take(call, mirror, &use.repo);
-
-	if (r < 0)
-		return r;
-	r = git_reference_iterator_new(&refs, use.repo);
-	if (r < 0)
-		return git_fail(call, mirror, r, "its refs");
-	for (;;) {
-		_cleanup_(git_reference_freep) git_reference *ref = NULL;
-
-		r = git_reference_next(&ref, refs);
-		if (r == GIT_ITEROVER)
-			return 0;
-		if (r < 0)
-			return git_fail(call, mirror, r, "its refs");
-
-		const char *name = git_reference_name(ref);
-		const git_oid *target = git_reference_target(ref);
-
-		if (!target ||
-		    (strncmp(name, "refs/heads/", 11) != 0 && strncmp(name, "refs/tags/", 10) != 0))
-			continue;
-
-		struct mk_oid oid = git_to(target);
-
-		r = emit(arg, name, &oid);
-		if (r)
-			return r;
-	}
+	return each_ref(call, mirror, give_raw, &(struct raw){emit, arg});
 }
 
 static char *full_name(const char *prefix, const char *name)
