@@ -28,8 +28,10 @@ JOBS = os.environ.get("JOBS") or str(os.cpu_count() or 2)
 FULL_ONLY = {"fresh"}  # suites of which every test is a long run
 Result = collections.namedtuple("Result", "name outcome detail")  # passed | failed | skipped
 
-# Two at a time, a file after the other: most tests wait most of the time.
-WORKERS = ["-n", JOBS, "--dist", "loadfile"] if importlib.util.find_spec("xdist") else []
+# Several at a time, each a file after the other: most tests wait most of the time. More than four
+# would only starve each other: many a test starts servers of its own.
+WORKERS = (["-n", str(min(int(JOBS), 4)), "--dist", "loadfile"]
+           if importlib.util.find_spec("xdist") else [])
 
 BUILDS = {
     "asan": ["-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false"],
