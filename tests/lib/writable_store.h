@@ -19,6 +19,7 @@ struct mk_tracking {
 	int lose_after; /* so many answers are lost, though it took what was said */
 	int lose_before; /* … and did not */
 	const char *refuse_key;
+	size_t most;	  /* points of a batch; 0: any */
 	bool refuse_move; /* of an experiment */
 	void (*meanwhile)(struct mk_tracking *t); /* during a question about the run */
 
@@ -204,6 +205,8 @@ static int store_log(struct mk_call *call, struct mk_tracking *t, const char *ru
 	if (r < 0)
 		return r;
 	t->batches += batch->n_points > 0;
+	if (t->most && batch->n_points > t->most)
+		return mk_fail(call, E2BIG, "fake: at most %zu points", t->most);
 	for (size_t i = 0; i < batch->n_points; i++)
 		if (t->refuse_key && strcmp(batch->points[i].key, t->refuse_key) == 0)
 			return mk_fail(call, EINVAL, "fake: not %s", t->refuse_key);

@@ -312,6 +312,26 @@ static void of_two_metrics_the_bad_one_is_refused(void)
 	CHECK_INT(told(&p), 0);
 }
 
+static void what_is_too_large_goes_in_parts(void)
+{
+	STORE(p, t);
+
+	t->most = 3;
+	CHECK_INT(log_lines(&p, run, "loss", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(unsent(&p, run), 0);
+	CHECK_INT(t->n_points, 10);
+	CHECK_HISTORY(&p, run, "loss", "0\t0 1\t1 2\t2 3\t3 4\t4 5\t5 6\t6 7\t7 8\t8 9\t9 ");
+	/* one that is refused alone is refused */
+	t->most = 0;
+	t->refuse_key = "loss";
+	CHECK_INT(log_lines(&p, run, "loss", "10\n"), 0);
+	later(&p);
+	CHECK_INT(send(&p), 0);
+	CHECK_INT(t->n_points, 10);
+}
+
 static void lost_answers_double_nothing(void)
 {
 	STORE(p, t);
@@ -773,7 +793,8 @@ int main(void)
 	return RUN(TEST(shown_at_once_and_sent_once), TEST(a_refresh_takes_nothing_back),
 		   TEST(an_old_answer_is_not_stored), TEST(a_refusal_takes_it_back),
 		   TEST(what_is_above_a_refused_one_stays),
-		   TEST(of_two_metrics_the_bad_one_is_refused), TEST(lost_answers_double_nothing),
+		   TEST(of_two_metrics_the_bad_one_is_refused),
+		   TEST(what_is_too_large_goes_in_parts), TEST(lost_answers_double_nothing),
 		   TEST(lost_questions_lose_nothing), TEST(what_arrived_is_not_shown_twice),
 		   TEST(others_log_between), TEST(a_store_that_is_away_gets_it_later),
 		   TEST(a_refused_login_refuses_no_write),
