@@ -16,6 +16,7 @@ struct mk_tracking {
 	int n_points;
 	double first_value;
 	int64_t made; /* when its experiments were; 0: 5 */
+	bool again;   /* the number of the third was given again since */
 	bool swapped; /* the experiments have exchanged their names */
 	int fails;    /* errno of every answer */
 	int slow_ms;
@@ -45,7 +46,7 @@ static int store_experiments(struct mk_call *call, struct mk_tracking *t, char *
 	const struct mk_t_experiment all[] = {
 		{.id = "1", .name = t->swapped ? "wind" : "rain", .created = made, .updated = 7},
 		{.id = "2", .name = t->swapped ? "rain" : "wind", .created = made, .updated = 7},
-		{.id = "3", .name = "old", .created = made, .updated = 7, .deleted = true},
+		{.id = "3", .name = "old", .created = t->again ? 8 : made, .updated = 7, .deleted = true},
 	};
 	int r = answer(call, t);
 
@@ -580,6 +581,12 @@ static void another_server_at_its_address(void)
 
 	CHECK_INT(count_runs(&p, project, false), 448);
 	CHECK_INT(mk_run_find(&p.call, p.m, project, "run-7.00000000", false, &id), 0);
+	t.again = true; /* this is no other server */
+	later(&p);
+	CHECK_INT(count_runs(&p, project, false), 448);
+	CHECK_INT(mk_run_peek(&p.call, p.m, id, &run), 0);
+	mk_run_free(&run);
+	t.again = false;
 	t.made = 9;
 	t.n_runs = 3;
 	t.n_deleted = 0;

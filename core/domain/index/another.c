@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two servers behind one address, one after the other (a tunnel that leads elsewhere today, a store
- * that was made anew): no experiment is made twice under one id, so one that was made at another time
- * than the one of that id here tells that this is not the server we know. What is mirrored of that one
- * is forgotten: it would be mixed with the other's. But what waits to be sent is for that one only.
+ * that was made anew). Experiments are numbered from 0 everywhere, but made at different times: a server
+ * of which no experiment was made when the one of that number here was is not the one we know. (One
+ * alone may differ: a number is given again after `mlflow gc`.) What is mirrored of the one we know is
+ * forgotten then: it would be mixed with the other's. But what waits to be sent is for that one only.
  */
 #include "domain/index/another.h"
 
@@ -14,14 +15,14 @@
 
 enum { RUNS_AT_ONCE = 200 };
 
-/* 1: the name of an experiment that tells it, and when each was made. */
+/* 1: an experiment that tells it, and when that of its number was made here. */
 static int find_other(struct mk_call *call, struct mantik *m, int64_t project_id,
 		      const struct mk_page *page, const struct mk_t_experiment **ret, int64_t *ret_was)
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
 			   "SELECT remote_created FROM experiments WHERE project_id = ?1"
-			   " AND remote_id = ?2 AND remote_created > 0 AND remote_created <> ?3",
+			   " AND remote_id = ?2 AND remote_created > 0",
 			   &stmt);
 
 	for (size_t i = 0; r == 0 && i < page->n_experiments; i++) {
@@ -31,15 +32,17 @@ static int find_other(struct mk_call *call, struct mantik *m, int64_t project_id
 			continue;
 		mk_bind_int(stmt, 1, project_id);
 		mk_bind_text(stmt, 2, experiment->id);
-		mk_bind_int(stmt, 3, experiment->created);
 		r = mk_step(call, stmt);
+		if (r > 0 && mk_col_int(stmt, 0) == experiment->created)
+			return 0;
 		if (r > 0) {
 			*ret = experiment;
 			*ret_was = mk_col_int(stmt, 0);
+			r = 0;
 		}
 		mk_rewind(stmt);
 	}
-	return r;
+	return r < 0 ? r : *ret != NULL;
 }
 
 static int count_unsent(struct mk_call *call, struct mantik *m, int64_t project_id, int64_t *ret)
