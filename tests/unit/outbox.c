@@ -3,6 +3,7 @@
  * takes, refuses, loses answers, loses questions, or is away. (Experiments: outbox_experiment.c.) */
 #include <math.h>
 
+#include "domain/index/another.h"
 #include "outbox.h"
 
 static void shown_at_once_and_sent_once(void)
@@ -310,6 +311,9 @@ static void another_server_gets_nothing(void)
 	CHECK_INT(mk_index_experiments(&p.call, p.m, project), 0);
 	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
 	CHECK_INT(unsent(&p, run), 1);
+	/* written while the mirror is being forgotten: its run stays */
+	CHECK_INT(mk_index_forget(&p.call, p.m, project), -EHOSTUNREACH);
+	CHECK_TEXT(value(&p, run, MK_TAG, "team"), "b");
 	/* the address leads to it again */
 	t->made = 5;
 	CHECK_INT(send(&p), 0);

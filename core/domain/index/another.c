@@ -49,7 +49,7 @@ static int count_unsent(struct mk_call *call, struct mantik *m, int64_t project_
 {
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int r = mk_db_read(call, m->db,
-			   "SELECT count(*) FROM outbox WHERE project_id = ?1 AND code = 0", &stmt);
+			   "SELECT count(*) FROM outbox WHERE project_id = ?1", &stmt);
 
 	if (r < 0)
 		return r;
@@ -84,6 +84,19 @@ int mk_index_is_another(struct mk_call *call, struct mantik *m, int64_t project_
 
 /* --- forgotten ----------------------------------------------------------------------------- */
 
+/* Written since it was looked: that is for the server before, and needs its run. */
+static int nothing_waits(struct mk_call *call, struct mk_conn *conn, int64_t project_id)
+{
+	int64_t id;
+	int r = mk_domain_int(call, conn, "SELECT id FROM outbox WHERE project_id = ?1 LIMIT 1",
+			      project_id, 0, &id);
+
+	return r <= 0 ? r
+		      : mk_fail(call, EHOSTUNREACH,
+				"another server answers there than before, and something was just "
+				"written for that one");
+}
+
 struct forgetting {
 	int64_t project_id;
 	int64_t n; /* runs that went */
@@ -94,9 +107,11 @@ static int forget_runs(struct mk_call *call, struct mk_conn *conn, void *arg)
 	struct forgetting *f = arg;
 	_cleanup_stmt_ struct mk_stmt *stmt = NULL;
 	int64_t ids[RUNS_AT_ONCE];
-	int r = mk_prepare(call, conn, "SELECT id FROM runs WHERE project_id = ?1 LIMIT ?2", &stmt);
+	int r = nothing_waits(call, conn, f->project_id);
 
 	f->n = 0;
+	if (r == 0)
+		r = mk_prepare(call, conn, "SELECT id FROM runs WHERE project_id = ?1 LIMIT ?2", &stmt);
 	if (r < 0)
 		return r;
 	mk_bind_int(stmt, 1, f->project_id);
@@ -125,7 +140,7 @@ static int forget_rest(struct mk_call *call, struct mk_conn *conn, void *arg)
 		"DELETE FROM marks WHERE project_id = ?1",
 	};
 	const struct forgetting *f = arg;
-	int r = 0;
+	int r = nothing_waits(call, conn, f->project_id);
 
 	for (size_t i = 0; r == 0 && i < sizeof(sql) / sizeof(*sql); i++)
 		r = mk_domain_run(call, conn, sql[i], f->project_id, 0);

@@ -13,7 +13,8 @@
  */
 int mk_index_is_another(struct mk_call *call, struct mantik *m, int64_t project_id,
 			const char *connection, const struct mk_page *page) _must_check_;
-/* Everything mirrored of the project's store goes, a few hundred runs at a time; the project stays. */
+/* Everything mirrored of the project's store goes, a few hundred runs at a time; the project stays.
+ * EHOSTUNREACH: something was written for it meanwhile, and what is not gone yet stays. */
 int mk_index_forget(struct mk_call *call, struct mantik *m, int64_t project_id) _must_check_;
 
 #endif

@@ -474,7 +474,7 @@ void mk_out_seen_free(struct mk_out_seen *seen)
 
 /* What waits is for the server we know, not for another that answers in its place now. One that does
  * not let us ask is found out by what is sent. */
-static int is_same(struct mk_call *call, struct sending *s, const char *connection)
+static int is_another(struct mk_call *call, struct sending *s, const char *connection)
 {
 	_cleanup_page_ struct mk_page page = {};
 	_cleanup_free_ char *token = NULL;
@@ -493,10 +493,9 @@ static int is_same(struct mk_call *call, struct sending *s, const char *connecti
 	if (r < 0 || token)
 		return r;
 	r = mk_index_is_another(call, s->m, s->queue.project_id, connection, &page);
-	if (r < 0)
-		return r;
-	s->seen->same_until = now + same;
-	return 0;
+	if (r == 0)
+		s->seen->same_until = now + same;
+	return r;
 }
 
 int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_queue *queue,
@@ -520,7 +519,9 @@ int mk_outbox_send(struct mk_call *call, struct mantik *m, const struct mk_out_q
 	mk_reset(&stmt);
 	r = mk_index_store(call, m, connection, &s.ops, &s.store);
 	if (r == 0)
-		r = is_same(call, &s, connection);
+		r = is_another(call, &s, connection);
+	if (r > 0) /* and nothing waits any more */
+		return 0;
 	if (r < 0) {
 		_cleanup_free_ char *words = mk_strdup(call->error.text);
 		_cleanup_call_ struct mk_call own;
