@@ -15,17 +15,6 @@
 
 #include <mantik/error.h>
 
-static inline int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	(void)arg;
-	int r = mk_domain_run(call, conn,
-			      "INSERT INTO projects (name, created, changed, connection)"
-			      " VALUES ('p', ?1, ?1, 'fake')",
-			      1, 0);
-
-	return r < 0 ? r : (int)mk_last_id(conn);
-}
-
 static inline int age(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	static const char *const sql[] = {
@@ -59,7 +48,7 @@ static inline int64_t first_run(struct platform *p, struct mk_tracking *t)
 	(void)set(t->tags, &t->n_tags, "team", "a", false);
 	if (mk_index_add(&p->call, p->m, "fake", the_ops, t) < 0)
 		return 0;
-	project = mk_db_write(&p->call, p->m->db, MK_KILLSAFE, insert, NULL);
+	project = mk_db_write(&p->call, p->m->db, MK_KILLSAFE, store_project_insert, NULL);
 	CHECK_INT(mk_run_find(&p->call, p->m, project, "train.00000000", false, &id), 0);
 	return id;
 }

@@ -94,4 +94,16 @@ static inline int64_t make_project(struct platform *p, const char *name)
 	return id;
 }
 
+/* The project `p` of a tracking store whose connection is called `fake`. */
+static inline int store_project_insert(struct mk_call *call, struct mk_conn *conn, void *arg)
+{
+	(void)arg;
+	int r = mk_domain_run(call, conn,
+			      "INSERT INTO projects (name, created, changed, connection)"
+			      " VALUES ('p', ?1, ?1, 'fake')",
+			      1, 0);
+
+	return r < 0 ? r : (int)mk_last_id(conn);
+}
+
 #endif

@@ -337,17 +337,6 @@ static const struct mk_tracking_ops fake = {
 	.put = store_put,
 };
 
-static inline int insert(struct mk_call *call, struct mk_conn *conn, void *arg)
-{
-	(void)arg;
-	int r = mk_domain_run(call, conn,
-			      "INSERT INTO projects (name, created, changed, connection)"
-			      " VALUES ('p', ?1, ?1, 'fake')",
-			      1, 0);
-
-	return r < 0 ? r : (int)mk_last_id(conn);
-}
-
 static inline int age(struct mk_call *call, struct mk_conn *conn, void *arg)
 {
 	(void)arg;
@@ -373,7 +362,7 @@ static inline int64_t first_run(struct platform *p, struct mk_tracking *t)
 
 	if (mk_index_add(&p->call, p->m, "fake", &fake, t) < 0)
 		return 0;
-	project = mk_db_write(&p->call, p->m->db, MK_KILLSAFE, insert, NULL);
+	project = mk_db_write(&p->call, p->m->db, MK_KILLSAFE, store_project_insert, NULL);
 	if (project <= 0 ||
 	    mk_run_find(&p->call, p->m, project, "train.00000000", false, &id) < 0)
 		return 0;
